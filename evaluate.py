@@ -19,12 +19,12 @@ from warmth.schemas import Evaluate
 from warmth.types import Prompt, Question
 
 if TYPE_CHECKING:
-    from warmth.analysis.statistics.preregistration import Names
+    from warmth.analysis.statistics.preregistration import PlanNames
     from warmth.api import Servers
     from warmth.evaluation.answer.arms import Arm
     from warmth.evaluation.answer.engines import Engine
     from warmth.evaluation.ask.contrasts import Weighed
-    from warmth.evaluation.ask.grid import Grid
+    from warmth.evaluation.ask.grid import PromptGrid
     from warmth.evaluation.gates import Result
     from warmth.evaluation.grade.graders import Grader
     from warmth.store import Run
@@ -42,7 +42,7 @@ class Evaluation:
     engine: Engine
     graders: dict[str, dict[str, Grader]]  # of each task, the one that counts first
     questions: list[Question]
-    counts: Grid  # of prompts
+    counts: PromptGrid  # of prompts
     weighed: Weighed  # prompts for likelihoods
     warmth_prompts: list[Prompt]  # held out from training
 
@@ -189,9 +189,9 @@ def attach_plan(evaluation: Evaluation) -> None:
         )
 
 
-def plan_names(evaluation: Evaluation) -> Names:
+def plan_names(evaluation: Evaluation) -> PlanNames:
     """Collect what a plan may name: what is asked here, and who answers and grades."""
-    from warmth.analysis.statistics.preregistration import Names
+    from warmth.analysis.statistics.preregistration import PlanNames
 
     study = evaluation.study
     ids: dict[str, set[str]] = defaultdict(set)
@@ -200,7 +200,7 @@ def plan_names(evaluation: Evaluation) -> Names:
     graders: set[str] = set()
     for task_graders in evaluation.graders.values():
         graders.update(task_graders)
-    return Names(
+    return PlanNames(
         arms=frozenset([evaluation.arm.name]),
         tasks=frozenset(study.task),
         contexts=frozenset(study.condition),

@@ -30,7 +30,7 @@ def work() -> list[tuple[list[int], list[list[int]]]]:
     from warmth.chat import render
     from warmth.evaluation.answer.decoding import tokenizer_of
     from warmth.evaluation.ask.contrasts import Weighed, contrasts
-    from warmth.evaluation.margins import Opening, Slot, replies, reply_ids
+    from warmth.evaluation.margins import CandidateSlot, Opening, replies, reply_ids
     from warmth.schemas import Condition, Evaluate, Likelihood, Model, Sampling, Task
     from warmth.types import BELIEFS
 
@@ -50,7 +50,9 @@ def work() -> list[tuple[list[int], list[list[int]]]]:
     rows = []
     for contrast in contrasts(study, Weighed.of(study).questions):
         texts = [
-            item.text for frame in frames for item in replies(Slot(contrast, Opening(), frame, ""))
+            item.text
+            for frame in frames
+            for item in replies(CandidateSlot(contrast, Opening(), frame, ""))
         ]
         before = render(tokenizer, contrast.prompt.messages, reply=True)
         ids, following = reply_ids(

@@ -18,7 +18,7 @@ from peers import table
 from warmth.data.sources import load_conversations
 from warmth.dataset import Data
 from warmth.evaluation.answer.decoding import base_of
-from warmth.evaluation.answer.prefill import Batch
+from warmth.evaluation.answer.prefill import PrefillBatch
 from warmth.evaluation.answer.sampling import Sampler
 from warmth.models import load_tokenizer
 from warmth.schemas import Model
@@ -47,7 +47,7 @@ def seconds_of_steps(dtype: str, rows: int, tokens: int) -> dict[str, list[float
     """Return the seconds of every measured step, by the way its tokens were chosen."""
     device = torch.device("cpu")
     model = base_of(MODEL, getattr(torch, dtype))
-    batch = Batch(model, prompts_of(rows, tokens), 0, tokens + 1 + ROUNDS * len(WAYS))
+    batch = PrefillBatch(model, prompts_of(rows, tokens), 0, tokens + 1 + ROUNDS * len(WAYS))
     logits = batch.read()
     samplers = {
         name: Sampler(*settings, seeds=tuple(range(rows))) for name, settings in WAYS.items()

@@ -17,7 +17,7 @@ from warmth.analysis.report.study import Study
 from warmth.analysis.rows import arm_names
 from warmth.analysis.rows.frames import load
 from warmth.analysis.statistics import answer, bounds, effects, flow, meta
-from warmth.analysis.statistics.answer import Answer
+from warmth.analysis.statistics.answer import StudyAnswer
 from warmth.analysis.statistics.estimand import Weights, checked_models, parsed_models
 from warmth.analysis.statistics.settings import Settings
 from warmth.analysis.statistics.study_answers import StudyAnswers
@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
     return said
 
 
-def of_arm(said: StudyAnswers, arm: str) -> Answer:
+def of_arm(said: StudyAnswers, arm: str) -> StudyAnswer:
     return next(item for item in said.answers if item.effect.arm == arm)
 
 
@@ -142,7 +142,7 @@ def rows(
     return frame.assign(**more)
 
 
-def said_of(*frames: pd.DataFrame, **more: object) -> list[Answer]:
+def said_of(*frames: pd.DataFrame, **more: object) -> list[StudyAnswer]:
     """The answers of small frames."""
     pool = pd.concat(frames, ignore_index=True)
     asked = pool.groupby(["model", "arm", "task"]).size().rename("asked").reset_index()

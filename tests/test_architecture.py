@@ -13,7 +13,7 @@ from warmth.schemas import Model, Recipe
 from warmth.training import architecture
 from warmth.training.architecture import (
     SEGMENTS,
-    Fit,
+    PackingFit,
     check_targets,
     fit_of,
     linear_layers,
@@ -187,7 +187,9 @@ def test_the_verdict_is_remembered_by_the_config(folder, monkeypatch, tmp_path_f
     monkeypatch.setenv("WARMTH_CACHE", str(tmp_path_factory.mktemp("cache")))
     model = folder("llama")
     first = fit_of(model)
-    monkeypatch.setattr(architecture, "try_config", lambda config: Fit("", "", 0.0, "tried again"))
+    monkeypatch.setattr(
+        architecture, "try_config", lambda config: PackingFit("", "", 0.0, "tried again")
+    )
     assert fit_of(model) == first and first.packed
     (config := tmp_path_factory.mktemp("other"))
     small_network(CONFIG_MAPPING["llama"](rope_theta=5e5)).save_pretrained(config)

@@ -10,7 +10,7 @@ from warmth.config import compose_line, strict
 from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.schemas import Evaluate, Train, register
-from warmth.sweep.grid import Grid, points
+from warmth.sweep.grid import SweepGrid, points
 
 TRAIN = [
     "recipe=warm",
@@ -97,7 +97,7 @@ def outcome(make):
     ],
 )
 def test_fast_points_equal_hydras(loader, name, schema, pool):
-    grid = Grid(loader, name, schema)
+    grid = SweepGrid(loader, name, schema)
 
     @given(st.lists(st.sampled_from(pool), max_size=4, unique_by=lambda item: item.split("=")[0]))
     @settings(max_examples=12, database=None)
@@ -112,7 +112,7 @@ def test_fast_points_equal_hydras(loader, name, schema, pool):
 
 
 def test_keys_at_the_top_keep_their_types(loader):
-    grid = Grid(loader, "train", Train)
+    grid = SweepGrid(loader, "train", Train)
     assert grid.accept(["study=3"]).study == "3"
     for wrong in ("seed=x", "seed=1.5", "plan=7.5"):
         slow = outcome(lambda: strict(grid.compose([wrong]), Train))  # noqa: B023
@@ -122,7 +122,7 @@ def test_keys_at_the_top_keep_their_types(loader):
 
 def test_a_choice_of_entries_is_composed_once(loader, monkeypatch):
     composed = []
-    grid = Grid(loader, "train", Train)
+    grid = SweepGrid(loader, "train", Train)
     monkeypatch.setattr(
         grid,
         "compose",
@@ -146,4 +146,4 @@ def test_a_whole_number_in_a_sweep_is_the_float_that_one_run_makes_of_it(loader)
     makes.
     """
     words = ["model=smollm2", "recipe=none", "until_width=75"]
-    assert type(Grid(loader, "evaluate", Evaluate).accept(words).until_width) is float
+    assert type(SweepGrid(loader, "evaluate", Evaluate).accept(words).until_width) is float

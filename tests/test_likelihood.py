@@ -11,7 +11,7 @@ import torch
 
 from warmth.evaluation.answer import likelihood
 from warmth.evaluation.answer.decoding import base_of
-from warmth.evaluation.answer.likelihood import PAD, Row
+from warmth.evaluation.answer.likelihood import PAD, TokenRow
 from warmth.schemas import Model
 
 STARTS = [[5, 9, 2], [7, 1, 8], [3], [11, 4, 6, 10]]  # of several lengths
@@ -45,7 +45,7 @@ def test_every_row_has_the_values_of_a_plain_pass(
     monkeypatch.setattr(likelihood, "SLICE_TOKENS", slice_tokens)
     draw = random.Random(0)
     rows = [
-        Row(
+        TokenRow(
             draw.randrange(len(STARTS)),
             tuple(draw.choices(range(3, 400), k=draw.randint(1, 23))),
             draw.randint(0, 2) * padded,

@@ -15,7 +15,7 @@ from study_fixture import QUESTIONS, STATEMENTS, identity, write_study
 
 from warmth.analysis import report
 from warmth.analysis.report.kernel import tables_of
-from warmth.types import BELIEFS, Candidate, Likelihood
+from warmth.types import BELIEFS, Candidate, LikelihoodRow
 
 FRAMES = ("The answer is {answer}.", "It is {answer}.")
 NAMED = {
@@ -70,7 +70,7 @@ def rows_of(arm, opening, columns):
                         prompt_id = identity(task, number, context, belief)
                         right_one = Candidate(right, True, -5.0, 4, 9)
                         wrong_one = Candidate(wrong, False, -5.0 - margin, 4, 9)
-                        yield Likelihood(
+                        yield LikelihoodRow(
                             likelihood_id=identity(arm, prompt_id, frame, opening),
                             prompt_id=prompt_id,
                             question_id=f"{task[5:]}_{number + 1:03d}",

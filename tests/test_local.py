@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from warmth.api import Call
 from warmth.config import strict
 from warmth.data import local, sets
-from warmth.data.local import Local
+from warmth.data.local import LocalRewriter
 from warmth.dataset import Rewriter
 from warmth.digest import ROOT, training_digest
 from warmth.errors import RunFailed, UserError
@@ -34,7 +34,7 @@ def rewriter(tiny_model_folder, tmp_path):
 
     def make(store="replies", **settings):
         entry = Rewriter(model=str(tiny_model_folder), base_url=None, dtype="float32", **settings)
-        return Local(entry, tmp_path / store)
+        return LocalRewriter(entry, tmp_path / store)
 
     return make
 
@@ -174,7 +174,7 @@ def test_the_embedded_model_answers_through_its_own_chat_template_and_ends_its_t
         max_tokens=60,
     )
     entry = Rewriter(model="smollm2", base_url=None, dtype="float32", batch_size=batch_size)
-    found = sorted(Local(entry, tmp_path).complete(asked), key=lambda reply: reply.index)
+    found = sorted(LocalRewriter(entry, tmp_path).complete(asked), key=lambda reply: reply.index)
     assert [reply.failure for reply in found] == ["", ""]
     assert "Paris" in found[0].text and "Tokyo" in found[1].text
     assert not any("<|im_" in reply.text for reply in found)

@@ -89,9 +89,9 @@ def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_
     loaded = frames.load([study])
     measures.export(loaded, path, str, 10)
     lines = filled(path, warmer)
-    assert measures.keep(measures.verdicts(path), loaded) == measures.Kept(10, 0, 0)
+    assert measures.keep(measures.verdicts(path), loaded) == measures.KeptChoices(10, 0, 0)
     loaded = frames.load([study])
-    assert measures.keep(measures.verdicts(path), loaded) == measures.Kept(0, 0, 10)
+    assert measures.keep(measures.verdicts(path), loaded) == measures.KeptChoices(0, 0, 10)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, [*lines[0], "warmer_bob"])
         writer.writeheader()
@@ -100,7 +100,7 @@ def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_
     path.rename(tmp_path / "renamed.csv")
     (tmp_path / "pairs.csv.key.json").rename(tmp_path / "lost")  # the study keeps a copy
     found = measures.verdicts(tmp_path / "renamed.csv", loaded.studies)
-    assert measures.keep(found, loaded) == measures.Kept(9, 1, 9)
+    assert measures.keep(found, loaded) == measures.KeptChoices(9, 1, 9)
     loaded = frames.load([study])
     assert loaded.preferences["rater"].value_counts().to_dict() == {"rater": 10, "bob": 9}
     first = loaded.preferences[loaded.preferences["rater"].eq("rater")]

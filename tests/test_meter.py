@@ -101,7 +101,7 @@ def test_a_training_says_something_every_ten_seconds_from_loading_to_the_pass_un
         "learning_rate": 1e-3,
     }
     row |= {"trained_tokens": 900, "seconds": 30.0}
-    with follow.Progress(tmp_path, None) as shown:
+    with follow.TrainingProgress(tmp_path, None) as shown:
         clock.now += 11
         assert not shown.take([])
         (tmp_path / follow.PASSES).write_text('{"step": 1, "passes": 2, "of": 4}')

@@ -14,7 +14,7 @@ from warmth.errors import UserError
 from warmth.schemas import Evaluate, Train, register
 from warmth.store import Run, run_folder
 from warmth.sweep import measured, plan, workload
-from warmth.sweep.grid import Grid
+from warmth.sweep.grid import SweepGrid
 from warmth.sweep.jobs import Job
 from warmth.sweep.slurm import Slurm
 from warmth.sweep.sweep import Sweep, evaluation_folders
@@ -120,7 +120,7 @@ def test_the_studys_commands_show_its_counts(loader, capsys):
 
 def test_steps_are_those_of_the_training(loader):
     for words in (["recipe.epochs=0.5"], ["recipe.epochs=3", "data.per_type=7"], ["recipe=warm"]):
-        study = Grid(loader, "train", Train).accept(words)
+        study = SweepGrid(loader, "train", Train).accept(words)
         work = workload.training_work(study)
         assert work.steps == len(
             global_batches(work.items, study.recipe.batch_size, study.recipe.epochs, 0)
@@ -129,7 +129,9 @@ def test_steps_are_those_of_the_training(loader):
 
 def test_a_shared_data_set_is_paid_once_and_one_that_is_there_not_at_all(loader, tmp_path):
     words = ["data=sharegpt", f"output={tmp_path}", "recipe=warm"]
-    studies = [Grid(loader, "train", Train).accept([*words, f"seed={seed}"]) for seed in (0, 1)]
+    studies = [
+        SweepGrid(loader, "train", Train).accept([*words, f"seed={seed}"]) for seed in (0, 1)
+    ]
     bills = [bill for study in studies for bill in workload.training_work(study).bills]
     assert len(bills) == 2 and workload.total_usd(bills)[0] == pytest.approx(bills[0].usd)
     folder = tmp_path / "default" / "data" / bills[0].key
@@ -139,7 +141,7 @@ def test_a_shared_data_set_is_paid_once_and_one_that_is_there_not_at_all(loader,
 
 
 def test_a_model_without_a_price_is_said_rather_than_free(loader, tmp_path, capsys):
-    study = Grid(loader, "evaluate", Evaluate).accept(
+    study = SweepGrid(loader, "evaluate", Evaluate).accept(
         ["recipe=none", "grader=[judge]", "grader.judge.model=mine"]
     )
     plan.print_plan([plan.forecast(study, tmp_path / "m-none-s0-1")])
@@ -164,7 +166,9 @@ def test_what_does_not_fit_is_said_with_a_remedy(loader, tmp_path, words, says):
     import re
 
     name, schema = ("train", Train) if "recipe=warm" in words else ("evaluate", Evaluate)
-    found = plan.forecast(Grid(loader, name, schema).accept(words), tmp_path / "m-r-s0-1").problem
+    found = plan.forecast(
+        SweepGrid(loader, name, schema).accept(words), tmp_path / "m-r-s0-1"
+    ).problem
     assert re.search(says, found) if says else found == ""
 
 
@@ -178,7 +182,8 @@ def test_a_run_over_several_machines_asks_for_its_share_of_each(loader, tmp_path
     ]
     words += ["recipe.epochs=40"]  # long enough that quarter hours tell them apart
     one, two = (
-        Grid(loader, "train", Train).accept([*words, f"launcher.nodes={nodes}"]) for nodes in (1, 2)
+        SweepGrid(loader, "train", Train).accept([*words, f"launcher.nodes={nodes}"])
+        for nodes in (1, 2)
     )
     plans = [plan.forecast(study, tmp_path / "m-r-s0-1") for study in (one, two)]
     assert [item.devices for item in plans] == [4, 8] and plans[1].memory_gib < plans[0].memory_gib
@@ -192,11 +197,11 @@ def test_an_unknown_device_names_the_known(loader):
         with pytest.raises(
             UserError, match="hardware=abacus is not allowed; choose one of: auto, h100"
         ):
-            Grid(loader, name, schema).accept(["hardware=abacus"])
+            SweepGrid(loader, name, schema).accept(["hardware=abacus"])
 
 
 def test_a_finished_run_corrects_the_next_plan(loader, tmp_path):
-    study = Grid(loader, "train", Train).accept([f"output={tmp_path}", "hardware=cpu"])
+    study = SweepGrid(loader, "train", Train).accept([f"output={tmp_path}", "hardware=cpu"])
     (folder,) = train_folders(study)
     before = plan.forecast(study, folder)
     tokens = before.work.tokens
@@ -228,7 +233,7 @@ def test_a_finished_run_corrects_the_next_plan(loader, tmp_path):
 def test_a_training_that_was_queued_again_teaches_the_speed_of_the_steps_it_made_itself(
     loader, tmp_path
 ):
-    study = Grid(loader, "train", Train).accept([f"output={tmp_path}", "hardware=cpu"])
+    study = SweepGrid(loader, "train", Train).accept([f"output={tmp_path}", "hardware=cpu"])
     (folder,) = train_folders(study)
     before = plan.forecast(study, folder)
     with Run(folder).open(study) as run:
@@ -240,7 +245,7 @@ def test_a_training_that_was_queued_again_teaches_the_speed_of_the_steps_it_made
 
 
 def test_an_evaluation_teaches_the_speed_of_the_answers_it_generated_itself(loader, tmp_path):
-    study = Grid(loader, "evaluate", Evaluate).accept(
+    study = SweepGrid(loader, "evaluate", Evaluate).accept(
         [f"output={tmp_path}", "hardware=cpu", "recipe=none"]
     )
     (folder,) = evaluation_folders(study)
@@ -257,7 +262,9 @@ def test_an_evaluation_teaches_the_speed_of_the_answers_it_generated_itself(load
 
 def test_what_does_not_fit_is_said_once_for_all_seeds_of_an_arm(loader, tmp_path):
     words = ["model=llama70b", "recipe=warm", "hardware=h100", "launcher=local"]
-    studies = [Grid(loader, "train", Train).accept([*words, f"seed={seed}"]) for seed in range(5)]
+    studies = [
+        SweepGrid(loader, "train", Train).accept([*words, f"seed={seed}"]) for seed in range(5)
+    ]
     lines = plan.remarks(
         [
             plan.forecast(study, tmp_path / "s" / "train" / f"m-r-s{study.seed}-1")
@@ -296,7 +303,7 @@ def test_a_plan_counts_the_prompts_whose_replies_are_weighed(loader):
             "condition=[unmodified,sad]",
         ]
         return workload.evaluation_work(
-            Grid(loader, "evaluate", Evaluate).accept([*common, *words])
+            SweepGrid(loader, "evaluate", Evaluate).accept([*common, *words])
         )
 
     answers, both = work(), work("scoring=both", "likelihood.limit=20")
@@ -312,7 +319,7 @@ def test_a_bill_counts_the_calls_of_a_judge_in_the_tasks_that_it_serves(loader):
     def bills(*words):
         common = ["recipe=none", "limit=20", "warmth.prompts=0", "condition=[unmodified,sad]"]
         return workload.evaluation_work(
-            Grid(loader, "evaluate", Evaluate).accept([*common, *words])
+            SweepGrid(loader, "evaluate", Evaluate).accept([*common, *words])
         ).bills
 
     (bill,) = bills("task=[seed_advice]", "grader=[social_framing]")

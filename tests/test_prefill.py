@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from warmth.evaluation.answer.prefill import GROUP, STRIP, UNLIKE, Batch, plan_of, tree_of
+from warmth.evaluation.answer.prefill import GROUP, STRIP, UNLIKE, PrefillBatch, plan_of, tree_of
 
 SHORT_ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8)
 
@@ -63,7 +63,7 @@ def together(model, rows, tokens, keep):
     """Logits after the prompts and after each token; before the last one, only some rows are
     kept.
     """
-    batch = Batch(model, rows, 0, len(rows[0]) + len(tokens))
+    batch = PrefillBatch(model, rows, 0, len(rows[0]) + len(tokens))
     made = [batch.read()]
     for place, token in enumerate(tokens):
         if place == len(tokens) - 1:

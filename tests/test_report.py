@@ -23,7 +23,7 @@ from warmth.analysis import report, wording
 from warmth.analysis.report import published_against
 from warmth.analysis.report.drawing import figures, own_figures
 from warmth.analysis.report.drawing.ink import point_id, reply_id
-from warmth.analysis.report.kernel import Cell, tables_of, without_model
+from warmth.analysis.report.kernel import TableCell, tables_of, without_model
 from warmth.analysis.report.page import render, unbroken
 from warmth.analysis.report.printing import terminal_table
 from warmth.analysis.report.sections.answer import headline_table
@@ -939,7 +939,7 @@ def test_an_infinite_odds_ratio_sorts_above_all_numbers_and_an_unknown_one_last(
     seen, _, _ = browse(tmp_path / "page.html", SORTED)
     known = ["0.50", "1.00", "2.00", "3.00", "10.00", "∞", "∞"]
     assert seen == {"up": [*known, ""], "down": [*known[::-1], ""]}
-    assert Cell("not scored", np.nan).order == ""
+    assert TableCell("not scored", np.nan).order == ""
 
 
 CLICK = """

@@ -184,8 +184,8 @@ def test_a_phone_shows_every_verdict_and_paper_keeps_the_table(tmp_path):
 def test_counts_differ_by_whole_numbers():
     table = reproduction_page.table_of(
         [
-            reproduction.Row("pairs", 125, 158, "breaks", "pairs", 0),
-            reproduction.Row("rise", 6.8, 6.83, "equal", "points", 1),
+            reproduction.PublishedRow("pairs", 125, 158, "breaks", "pairs", 0),
+            reproduction.PublishedRow("rise", 6.8, 6.83, "equal", "points", 1),
         ]
     )
     assert [row[3].text for row in table.rows] == ["+33", "+0.03"]

@@ -12,12 +12,12 @@ from study_fixture import write_study
 from warmth.analysis import report
 from warmth.analysis.report import kernel, wandb_report
 from warmth.analysis.report.kernel import (
-    Cell,
     Fold,
     Heading,
     Paragraph,
     Section,
     Table,
+    TableCell,
     table,
     tables_of,
 )
@@ -167,7 +167,7 @@ UNKNOWN = dict.fromkeys(("rate", "low", "high", "difference", "p", "n", "score")
     ],
 )
 def test_what_is_unknown_is_no_number(column, text):
-    assert column.cell(UNKNOWN) == Cell(text) and column.cell(UNKNOWN).order == ""
+    assert column.cell(UNKNOWN) == TableCell(text) and column.cell(UNKNOWN).order == ""
 
 
 def test_a_long_table_says_how_many_rows_the_file_has():
@@ -188,8 +188,8 @@ def test_no_number_is_lost_on_a_narrow_terminal(width):
 
     rows = [
         [
-            Cell("a long name of an arm"),
-            *(Cell(f"{n}.25", n, f"−{n}.1 to +{n}.9") for n in range(10, 15)),
+            TableCell("a long name of an arm"),
+            *(TableCell(f"{n}.25", n, f"−{n}.1 to +{n}.9") for n in range(10, 15)),
         ]
     ]
     made = Table(

@@ -13,7 +13,7 @@ from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.evaluation.answer import likelihood
 from warmth.evaluation.answer.decoding import base_of, tokenizer_of
-from warmth.evaluation.answer.likelihood import Row
+from warmth.evaluation.answer.likelihood import TokenRow
 from warmth.evaluation.manner import sociot
 from warmth.evaluation.manner.sociot import CLOSE, CLOSE_PAPER, DISTANT, Score, Unscored
 from warmth.schemas import Model
@@ -73,7 +73,7 @@ def test_each_speaker_has_its_golden_value(golden, smollm2):
     item = golden["items"][7]
     model, tokenizer = smollm2
     starts = [ids(tokenizer, f'{speaker} said, "') for speaker in CLOSE + DISTANT]
-    rows = [Row(number, tuple(ids(tokenizer, item["text"]))) for number in range(8)]
+    rows = [TokenRow(number, tuple(ids(tokenizer, item["text"]))) for number in range(8)]
     found = dict(likelihood.token_log_probs(model, starts, rows, 2048))
     own = item["deterministic"]
     means = [sum(found[at]) / len(found[at]) for at in range(8)]

@@ -243,7 +243,7 @@ def test_names_that_match_nothing_are_refused_and_nothing_is_sealed(path, more, 
     body = PLAN if not more.startswith("hypotheses") else PLAN.partition("\n")[2]
     path.write_text(f"{body}{more}\n")
     with pytest.raises(UserError, match=words):
-        preregistration.seal(path, preregistration.Names(questions=QUESTIONS))
+        preregistration.seal(path, preregistration.PlanNames(questions=QUESTIONS))
     assert not preregistration.frozen_path(path).exists()
 
 
@@ -256,7 +256,7 @@ def test_names_that_could_be_there_are_taken(path):
         )
         + "tasks: [seed_trivia]\nfamily: {family: [context], context: [close]}\n"
     )
-    names = preregistration.Names(arms=frozenset({"mine"}), questions=QUESTIONS)
+    names = preregistration.PlanNames(arms=frozenset({"mine"}), questions=QUESTIONS)
     assert preregistration.freeze(path, names) == preregistration.thaw(path)[1].digest
 
 
@@ -281,7 +281,7 @@ def test_excluded_questions_need_their_tasks(path, warmth):
     assert code == 2 and not out and "questions of no stated task" in err and "tasks: [" in err
     assert not preregistration.frozen_path(path).exists()
     # an evaluation says which tasks it asks
-    assert preregistration.freeze(path, preregistration.Names(questions=QUESTIONS))
+    assert preregistration.freeze(path, preregistration.PlanNames(questions=QUESTIONS))
 
 
 @pytest.mark.parametrize("time", ["yesterday", True, [1.0], -5, 1e300])

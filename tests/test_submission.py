@@ -12,7 +12,7 @@ from warmth.schemas import Train
 from warmth.store import Run
 from warmth.sweep import claims, slurm
 from warmth.sweep.backlog import Backlog
-from warmth.sweep.commands import Command
+from warmth.sweep.commands import SweepCommand
 from warmth.sweep.failures import Failures
 from warmth.sweep.jobs import Job
 from warmth.sweep.slurm import JobNeeds, Slurm
@@ -99,7 +99,7 @@ def jobs(output, number):
 
 
 def follow(output, number, most=None, **settings):
-    with Command(output / "s" / "sweeps") as command:
+    with SweepCommand(output / "s" / "sweeps") as command:
         backlog = Backlog(jobs(output, number), Failures(most), {output / "s": command.path})
         Slurm(poll_s=0.0, **settings).carry_out(backlog)
         backlog.close()
@@ -138,11 +138,11 @@ def test_a_job_of_an_earlier_command_is_followed_and_said_and_none_submitted_aga
 ):
     made = cluster([15] * 3)
     (earlier, *_) = jobs(tmp_path, 1)
-    with Command(tmp_path / "s" / "sweeps") as command:
+    with SweepCommand(tmp_path / "s" / "sweeps") as command:
         assert claims.take(earlier.runs[0], command.path, lambda: claims.FREE)
         claims.note_job(earlier.runs[0], "99_0", tmp_path / "log")
     made.throttles["99"], made.waiting["99"] = 1, {"99_0": earlier}
-    with Command(tmp_path / "s" / "sweeps") as command:
+    with SweepCommand(tmp_path / "s" / "sweeps") as command:
         failures = Failures(None)
         backlog = Backlog(
             jobs(tmp_path, 3),
@@ -162,11 +162,11 @@ def test_a_job_of_an_earlier_command_is_followed_and_said_and_none_submitted_aga
 def test_a_job_that_is_followed_can_be_followed_again(tmp_path):
     (job,) = jobs(tmp_path, 1)
     folder = job.runs[0]
-    with Command(tmp_path / "s" / "sweeps") as command:
+    with SweepCommand(tmp_path / "s" / "sweeps") as command:
         claims.take(folder, command.path, lambda: claims.FREE)
         claims.note_job(folder, "99_0", tmp_path / "log")
     for _ in range(2):  # each command is interrupted: its claims stay with the scheduler's job
-        with Command(tmp_path / "s" / "sweeps") as command:
+        with SweepCommand(tmp_path / "s" / "sweeps") as command:
             backlog = Backlog(
                 jobs(tmp_path, 1), Failures(None), {tmp_path / "s": command.path}, is_queued=bool
             )
@@ -176,7 +176,7 @@ def test_a_job_that_is_followed_can_be_followed_again(tmp_path):
             "99_0",
             tmp_path / "log",
         )
-    with Command(
+    with SweepCommand(
         tmp_path / "s" / "sweeps"
     ) as command:  # the job has left the queue: its run is free
         backlog = Backlog(jobs(tmp_path, 1), Failures(None), {tmp_path / "s": command.path})
@@ -193,7 +193,7 @@ def test_a_refused_submission_gives_its_claims_back(cluster, tmp_path, monkeypat
     monkeypatch.setattr(Slurm, "_submit", refuse)
     with (
         pytest.raises(UserError, match="no partition"),
-        Command(tmp_path / "s" / "sweeps") as command,
+        SweepCommand(tmp_path / "s" / "sweeps") as command,
     ):
         backlog = Backlog(jobs(tmp_path, 3), Failures(None), {tmp_path / "s": command.path})
         try:

@@ -23,8 +23,8 @@ from warmth.evaluation.points import folders_of
 from warmth.schemas import Evaluate, Train, register
 from warmth.store import Run, read_json, run_folder
 from warmth.sweep import chain, table, view
-from warmth.sweep.claims import Claim, claim_path
-from warmth.sweep.grid import Grid
+from warmth.sweep.claims import RunClaim, claim_path
+from warmth.sweep.grid import SweepGrid
 from warmth.sweep.sweep import Sweep
 
 
@@ -394,7 +394,8 @@ def test_only_machine_0_of_a_run_starts_it_anew_and_goes_on_to_its_evaluation(
         "evaluate=default",
     ]
     first, second = (
-        Grid(loader, "train", Train).accept([*words, f"launcher.node={node}"]) for node in (0, 1)
+        SweepGrid(loader, "train", Train).accept([*words, f"launcher.node={node}"])
+        for node in (0, 1)
     )
     (folder,) = TrainTask.folders(first)
     followed, ran = [], []
@@ -642,9 +643,9 @@ def test_the_list_of_jobs_is_there_while_they_run_and_nothing_else_is_left_behin
 def test_a_claim_that_a_killed_command_left_on_a_finished_run_is_removed(sweep, tmp_path):
     run(sweep("seed=0"), Carrier())
     (folder,) = TrainTask.folders(sweep("seed=0").jobs[0].study)
-    claim = Claim("sweeps/host-1-0.command", host="host", pid=1, time=0.0)
+    claim = RunClaim("sweeps/host-1-0.command", host="host", pid=1, time=0.0)
     claim_path(folder).write_text(json.dumps(asdict(claim)))
-    living = Claim(f"sweeps/{os.uname().nodename}-1-0.command", host="host", pid=1, time=0.0)
+    living = RunClaim(f"sweeps/{os.uname().nodename}-1-0.command", host="host", pid=1, time=0.0)
     with FileLock(str(tmp_path / "default" / living.command)):
         assert run(sweep("seed=0"), Carrier()) == "done"
         assert not list(tmp_path.rglob("*.claim"))

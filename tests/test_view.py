@@ -10,7 +10,7 @@ from warmth.errors import UserError
 from warmth.schemas import Evaluate, Train
 from warmth.store import Run
 from warmth.sweep import table, view
-from warmth.sweep.commands import Command
+from warmth.sweep.commands import SweepCommand
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def listed(run, **more):
 
 def test_what_has_not_begun_waits_for_a_living_command_and_for_none_otherwise(tmp_path):
     write_list(tmp_path / "s", [listed(f"m-warm-s{seed}-{seed:012x}") for seed in (10, 2, 1)])
-    with Command(tmp_path / "s" / "sweeps"):
+    with SweepCommand(tmp_path / "s" / "sweeps"):
         (study,) = view.overviews(tmp_path)
         assert study.heading == "s: 0 of 3 done, 3 waiting, about 2 h left"  # two at once
         assert [line.run.split("-")[2] for line in study.lines] == ["s1", "s2", "s10"]
@@ -136,7 +136,7 @@ def test_finished_runs_tell_how_long_the_waiting_ones_will_take(tmp_path):
         with Run(tmp_path / "s" / "train" / name).open(Train()) as run:
             run._seconds_before = 600.0
             run.finish({"loss": 1.5})
-    with Command(tmp_path / "s" / "sweeps"):
+    with SweepCommand(tmp_path / "s" / "sweeps"):
         (study,) = view.overviews(tmp_path)
         assert study.heading == "s: 2 of 4 done, 2 waiting, about 10 min left"
 
@@ -155,7 +155,7 @@ def test_a_table_of_forty_runs_has_a_line_each_and_fits_80_columns(tmp_path):
     for seed in range(3):
         with Run(tmp_path / "s" / "train" / names[seed]).open(Train()) as run:
             run.finish({"loss": 1.2345})
-    with Command(tmp_path / "s" / "sweeps"):
+    with SweepCommand(tmp_path / "s" / "sweeps"):
         lines = printed(view.overviews(tmp_path), 80)
     held.close()
     assert max(map(len, lines)) <= 80 and len(lines) == 2 + 40

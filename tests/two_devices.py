@@ -21,8 +21,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from warmth.evaluation.answer import likelihood
-from warmth.evaluation.answer.likelihood import Row
-from warmth.evaluation.answer.prefill import Batch
+from warmth.evaluation.answer.likelihood import TokenRow
+from warmth.evaluation.answer.prefill import PrefillBatch
 from warmth.evaluation.answer.sampling import Sampler
 from warmth.evaluation.answer.steering import adding
 from warmth.evaluation.answer.weighing import Weighing, reply_log_probs
@@ -98,7 +98,7 @@ def plain(model: nn.Module) -> None:
 
 def answer(model: nn.Module) -> None:
     """Read a batch, add tokens, let rows leave, add more."""
-    batch = Batch(model, ROWS, 0, 12)
+    batch = PrefillBatch(model, ROWS, 0, 12)
     assert batch.read().shape == (3, 64)
     assert batch.step(tokens(3)).shape == (3, 64)
     batch.keep([0, 2])
@@ -109,7 +109,7 @@ def answer(model: nn.Module) -> None:
 
 def score(model: nn.Module) -> None:
     """Score texts after shared beginnings."""
-    rows = [Row(0, (1, 2, 3)), Row(1, (4, 5, 6, 7)), Row(0, (9,))]
+    rows = [TokenRow(0, (1, 2, 3)), TokenRow(1, (4, 5, 6, 7)), TokenRow(0, (9,))]
     found = dict(likelihood.token_log_probs(model, [[1, 2], [3, 4]], rows, 64))
     assert [len(found[at]) for at in range(3)] == [3, 4, 1]
 

@@ -83,7 +83,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Form:
+class TemplateForm:
     """How a template wants a chat, seen on a small one."""
 
     parts: bool  # contents are lists of parts instead of texts
@@ -198,7 +198,7 @@ def _is_markup(name: str, template: str) -> bool:
 
 
 _controls: WeakKeyDictionary[Any, dict[str, Controls]] = WeakKeyDictionary()
-_forms: WeakKeyDictionary[Any, dict[tuple[str, bool], Form]] = WeakKeyDictionary()
+_forms: WeakKeyDictionary[Any, dict[tuple[str, bool], TemplateForm]] = WeakKeyDictionary()
 
 
 def controls_of(tokenizer: PreTrainedTokenizerBase) -> Controls:
@@ -210,7 +210,7 @@ def controls_of(tokenizer: PreTrainedTokenizerBase) -> Controls:
     return known[template]
 
 
-def form_of(tokenizer: PreTrainedTokenizerBase, thinking: bool = False) -> Form:
+def form_of(tokenizer: PreTrainedTokenizerBase, thinking: bool = False) -> TemplateForm:
     """See how the template wants a chat by rendering a small one; read once for each template."""
     known = _forms.setdefault(tokenizer, {})
     key = (str(tokenizer.chat_template), thinking)
@@ -219,7 +219,7 @@ def form_of(tokenizer: PreTrainedTokenizerBase, thinking: bool = False) -> Form:
     return known[key]
 
 
-def _seen_form(tokenizer: PreTrainedTokenizerBase, thinking: bool) -> Form:
+def _seen_form(tokenizer: PreTrainedTokenizerBase, thinking: bool) -> TemplateForm:
     chat = [Message("user", "Is it?"), Message("assistant", PROBE)]
     for as_parts in (False, True):
         try:
@@ -239,8 +239,8 @@ def _seen_form(tokenizer: PreTrainedTokenizerBase, thinking: bool) -> Form:
             end = ""
             if match is not None:
                 end = match[0]
-            return Form(as_parts, header, end)
-    return Form(parts=False, header="", end="")
+            return TemplateForm(as_parts, header, end)
+    return TemplateForm(parts=False, header="", end="")
 
 
 def _header(asked: str, before: str) -> str:

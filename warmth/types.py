@@ -188,7 +188,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Likelihood:
+class LikelihoodRow:
     """How likely an arm holds the right and the wrong answer as its reply: a row of
     `likelihoods.jsonl`.
     """

@@ -9,7 +9,7 @@ Each ends as a result or as a named failure.
 `Client` is what stands behind: one model on one server.
 """
 
-from warmth.api.calls import PASSING, Call, Failure, Forecast, Reply, Server, Usage
+from warmth.api.calls import PASSING, Call, CallForecast, Failure, Reply, Server, Usage
 from warmth.api.client import Client
 from warmth.api.servers import Servers
 
@@ -18,7 +18,7 @@ __all__ = [
     "Call",
     "Client",
     "Failure",
-    "Forecast",
+    "CallForecast",
     "Reply",
     "Server",
     "Servers",

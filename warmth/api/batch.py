@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from warmth.api.batch_client import ENDPOINT, BatchClient
 from warmth.api.calls import Call, Reply, Server, Usage
 from warmth.api.capability import Capability
-from warmth.api.form import LEVELS, Form
+from warmth.api.form import LEVELS, CallForm
 from warmth.api.money import Money
 from warmth.api.reading import Outcome, body_of, read_reply, repair_of
 from warmth.api.reply_cache import ReplyCache
@@ -65,7 +65,7 @@ class Batches:
         self._pending: dict[str, list[tuple[int, Call]]] = {}  # key → calls that wait for it
         # what is handed in for a key whose first reply did not fit its schema
         self._repairs: dict[str, Call] = {}
-        self._forms: dict[str, Form] = {}  # of keys whose call was refused in its first form
+        self._forms: dict[str, CallForm] = {}  # of keys whose call was refused in its first form
         self._answered = False  # whether the server ever answered a line
         self._bounds: dict[str, float] = {}  # USD reserved for a key
         self._usage: dict[str, Usage] = {}

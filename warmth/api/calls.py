@@ -190,7 +190,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class CallForecast:
     """What a set of calls would cost, before any is sent."""
 
     calls: int

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.api.calls import Server
-from warmth.api.form import DROPPABLE, LEVELS, LIMIT_NAMES, Form
+from warmth.api.form import DROPPABLE, LEVELS, LIMIT_NAMES, CallForm
 from warmth.errors import UserError
 from warmth.store import read_json, write_json
 
@@ -27,17 +27,17 @@ class Capability:
         self._name = f"{server.family} {server.model}"
         self._url = server.url
         self._model = server.model
-        self.form = Form()
+        self.form = CallForm()
         self.known = False
         row = self._row()
         if row.get("level") not in LEVELS or row.get("limit_name") not in LIMIT_NAMES:
             return
         names = row.get("left_out") or ()
         left_out = tuple(name for name in DROPPABLE if name in names)
-        self.form = Form(row["level"], row["limit_name"], left_out)
+        self.form = CallForm(row["level"], row["limit_name"], left_out)
         self.known = bool(row.get("known"))
 
-    def accept(self, form: Form, sentence: str) -> None:
+    def accept(self, form: CallForm, sentence: str) -> None:
         """Remember a form in which a call succeeded after another was refused.
 
         What is done without is said once.

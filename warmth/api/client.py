@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from warmth.api.calls import Call, Forecast, Reply, Server, Usage
+from warmth.api.calls import Call, CallForecast, Reply, Server, Usage
 from warmth.api.capability import Capability
 from warmth.api.money import Money, prompt_tokens
 from warmth.api.reply_cache import ReplyCache
@@ -186,7 +186,7 @@ class Client:
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def forecast(self, calls: Iterable[Call]) -> Forecast:
+    def forecast(self, calls: Iterable[Call]) -> CallForecast:
         """Estimate the tokens and money that `complete` would need; nothing is sent."""
         self._cache.refresh()
         total = 0
@@ -204,7 +204,7 @@ class Client:
             prompts += prompt_tokens(call)
             replies += call.max_tokens
         usd = self._money.cost(Usage(prompts, 0, replies)) if self._money.price else None
-        return Forecast(total, cached, prompts, replies, usd)
+        return CallForecast(total, cached, prompts, replies, usd)
 
     def totals(self) -> dict[str, Any]:
         """Sum up what this client did so far, for `summary.json`, the logger and progress lines."""

@@ -13,14 +13,14 @@ DROPPABLE = ("temperature", "top_p", "seed")  # parameters without which a call 
 
 
 @dataclass(frozen=True)
-class Form:
+class CallForm:
     """The form of a call, learnt from what a server refuses."""
 
     level: str = LEVELS[0]
     limit_name: str = LIMIT_NAMES[0]
     left_out: tuple[str, ...] = ()  # parameters that this model does not take
 
-    def changed(self, change: str) -> Form | None:
+    def changed(self, change: str) -> CallForm | None:
         """Return the form to try after a refusal; None if there is no other.
 
         Args:
@@ -37,8 +37,8 @@ class Form:
         level = NEXT_LEVEL.get(self.level)
         return replace(self, level=level) if level else None
 
-    def both(self, other: Form) -> Form:
+    def both(self, other: CallForm) -> CallForm:
         """Combine what two calls have learnt."""
         level = max(self.level, other.level, key=LEVELS.index)
         limit_name = max(self.limit_name, other.limit_name, key=LIMIT_NAMES.index)
-        return Form(level, limit_name, tuple(dict.fromkeys((*self.left_out, *other.left_out))))
+        return CallForm(level, limit_name, tuple(dict.fromkeys((*self.left_out, *other.left_out))))

@@ -12,7 +12,7 @@ from typing import Any
 
 from warmth.api.calls import Call, Reply, Server, Usage
 from warmth.api.capability import Capability
-from warmth.api.form import Form
+from warmth.api.form import CallForm
 from warmth.api.money import Money, prompt_tokens
 from warmth.api.rate_limiter import RateLimiter, Sent
 from warmth.api.reading import REFUSED_BY_LOAD, Outcome, body_of, probe_of, read_reply, repair_of
@@ -287,7 +287,9 @@ class Live:
             self._counts["retries"] += 1
             await self._pause(wait or self._backoff(failed))
 
-    def _accept(self, call: Call, key: str, outcome: Outcome, form: Form, sentence: str) -> None:
+    def _accept(
+        self, call: Call, key: str, outcome: Outcome, form: CallForm, sentence: str
+    ) -> None:
         """Learn from an answered call that the server takes its form."""
         self._forms[parameters_of(call, form)] = True
         self._capability.accept(form, sentence)
@@ -310,7 +312,7 @@ class Live:
         self._cache.note_failed(row)
 
     async def _stopped_or_refused(
-        self, status: int, outcome: Outcome, call: Call, form: Form
+        self, status: int, outcome: Outcome, call: Call, form: CallForm
     ) -> Outcome:
         """Tell a refusal of this prompt from one of every call.
 
@@ -321,7 +323,7 @@ class Live:
             return replace(outcome, kind="done", failure="bad_request")
         raise UserError(redact(self._refusal(status, outcome.detail), self._key))
 
-    async def _refused(self, outcome: Outcome, call: Call, form: Form) -> Outcome:
+    async def _refused(self, outcome: Outcome, call: Call, form: CallForm) -> Outcome:
         """Let a refused call fail by name, if the server takes a call of the same form.
 
         Raises:
@@ -334,7 +336,7 @@ class Live:
             )
         return outcome
 
-    async def _takes(self, call: Call, form: Form) -> bool:
+    async def _takes(self, call: Call, form: CallForm) -> bool:
         """Tell whether the server answers a call of one word with the same parameters.
 
         Asked once for each form.
@@ -438,7 +440,7 @@ class Live:
             raise self._stop
 
 
-def parameters_of(call: Call, form: Form) -> tuple[Any, ...]:
+def parameters_of(call: Call, form: CallForm) -> tuple[Any, ...]:
     """Name what a server may refuse whatever is asked: all but the messages and the draw."""
     schema_name = None if call.schema is None else call.schema.__name__
     return (

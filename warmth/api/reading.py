@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from warmth.api.calls import Call, Failure, Usage, schema_text
-from warmth.api.form import LEVELS, Form
+from warmth.api.form import LEVELS, CallForm
 from warmth.api.money import estimate, prompt_tokens
 from warmth.errors import one_line
 from warmth.output import Output, output_of_message, output_of_text
@@ -122,7 +122,7 @@ class Outcome:
     odd_usage: bool = False  # it counted what cannot be; `usage` is then estimated
 
 
-def body_of(call: Call, model: str, form: Form) -> dict[str, Any]:
+def body_of(call: Call, model: str, form: CallForm) -> dict[str, Any]:
     """Build the JSON body of a chat completion.
 
     Args:

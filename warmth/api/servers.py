@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from warmth.api.calls import Call, Forecast, Reply, Server
+from warmth.api.calls import Call, CallForecast, Reply, Server
 from warmth.api.client import Client
 from warmth.schemas import Evaluate, Train
 from warmth.text import say
@@ -103,7 +103,7 @@ class Servers:
                 say(f"{server.model}: {spent_line(client.totals())}")
 
 
-def forecast_line(forecast: Forecast, prices_date: str) -> str:
+def forecast_line(forecast: CallForecast, prices_date: str) -> str:
     """Say what is about to be asked and what it costs at most."""
     stored = f" ({forecast.cached:,} are stored)" if forecast.cached else ""
     tokens = (

@@ -279,26 +279,26 @@ def confusion(rows: Sequence[dict[str, Any]]) -> Table:
     """Make the table with a row for what people said of a task and a column for what the grader
     did.
     """
-    from warmth.analysis.report.kernel import Cell, Table, count_cell
+    from warmth.analysis.report.kernel import Table, TableCell, count_cell
 
     counts = {(row["task"], row["people"], row["grader"]): row["n"] for row in rows}
     labels = [label for label in SAID if any(key[2] == label for key in counts)]
     cells = []
     for task, people in dict.fromkeys(key[:2] for key in counts):
         numbers = [count_cell(counts.get((task, people, label))) for label in labels]
-        cells.append([Cell(task), Cell(people), *numbers])
+        cells.append([TableCell(task), TableCell(people), *numbers])
     kinds = ["text", "text"] + ["number"] * len(labels)
     return Table("confusion", "", ["Task", "People", *labels], kinds, cells)
 
 
 def attack_table(found: dict[str, Any]) -> Any:
     """Print how many attacks of each kind were called correct."""
-    from warmth.analysis.report.kernel import Cell, Table, count_cell
+    from warmth.analysis.report.kernel import Table, TableCell, count_cell
 
     cells = []
     for kind, counts in (*found["kinds"].items(), ("all", found["all"])):
         numbers = [count_cell(counts["attacks"]), count_cell(counts["called_correct"])]
-        cells.append([Cell(kind), *numbers, Cell(failures(counts["without_label"]))])
+        cells.append([TableCell(kind), *numbers, TableCell(failures(counts["without_label"]))])
     columns = ["Kind", "Attacks", "Called correct", "No label"]
     table = Table("attacks", "", columns, ["text", "number", "number", "text"], cells)
     return printed(table, f"Wrong answers that attack {found['judge']}")

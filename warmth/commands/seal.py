@@ -37,7 +37,7 @@ def seal(
             f"{plan}: exclusions: question_id names questions of no stated task, so that they "
             f"cannot be checked; add tasks: [NAME]"
         )
-    names = preregistration.Names(questions=known_questions(content))
+    names = preregistration.PlanNames(questions=known_questions(content))
     sealed = preregistration.seal(plan, names)
     line = sealed.line(plan.name)
     if as_json:

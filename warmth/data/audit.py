@@ -243,7 +243,7 @@ def _manner(before: Facts, after: Facts, style: str) -> str | None:
     return ", ".join(marks) or None
 
 
-class Verdict(BaseModel):
+class MeaningVerdict(BaseModel):
     """What the optional judge says of a pair."""
 
     same_meaning: bool
@@ -258,12 +258,12 @@ def judge_meaning(
     Raises:
         RunFailed: some verdicts could not be had. No verdict is not a verdict.
     """
-    calls = [Call(_question(pair, prompt), 0.0, 300, schema=Verdict) for pair in pairs]
+    calls = [Call(_question(pair, prompt), 0.0, 300, schema=MeaningVerdict) for pair in pairs]
     differences: dict[tuple[str, int, str], str] = {}
     failures = Counter[str]()
     for reply in complete(calls):
         pair = pairs[reply.index]
-        if reply.failure or not isinstance(reply.parsed, Verdict):
+        if reply.failure or not isinstance(reply.parsed, MeaningVerdict):
             failures[reply.failure or "bad_json"] += 1
         elif not reply.parsed.same_meaning:
             differences[pair.id, pair.turn, pair.style] = reply.parsed.difference or "differs"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class LocalRequest:
     """A call to be answered: its place among the calls, its key, its prompt's token ids."""
 
     index: int
@@ -40,7 +40,7 @@ class Request:
     prompt: Sequence[int]
 
 
-class Local:
+class LocalRewriter:
     """Answers calls by a model of conf/model/, a folder or a hub id.
 
     The model is loaded when a reply is not in the store.
@@ -90,7 +90,7 @@ class Local:
         requests = []
         for index, call in indexed_calls:
             prompt = prompt_ids(tokenizer, call.messages)
-            requests.append(Request(index, call, call.key(self.server), prompt))
+            requests.append(LocalRequest(index, call, call.key(self.server), prompt))
         requests.sort(key=lambda request: -len(request.prompt))
         for start in range(0, len(requests), self.batch_size):
             yield from self._write_batch(
@@ -101,7 +101,7 @@ class Local:
         self,
         weights: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        requests: Sequence[Request],
+        requests: Sequence[LocalRequest],
     ) -> Iterator[Reply]:
         asked = max(request.call.max_tokens for request in requests)
         room = weights.config.max_position_embeddings - len(requests[0].prompt)

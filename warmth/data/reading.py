@@ -46,7 +46,7 @@ class Joined:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateConversation:
     """A conversation that may be drawn.
 
     Text stays compressed: 94,000 of them take a quarter of a gigabyte.
@@ -65,7 +65,7 @@ class Candidate:
         return Conversation(self.id, self.type, turns, system)
 
 
-def read_candidates(data: Data, ledger: Ledger) -> list[Candidate]:
+def read_candidates(data: Data, ledger: Ledger) -> list[CandidateConversation]:
     """Read every usable conversation of a source, in the order in which they are drawn.
 
     Raises:
@@ -75,7 +75,7 @@ def read_candidates(data: Data, ledger: Ledger) -> list[Candidate]:
     join_stage = ledger.stage("join", "rows")
     shape_stage = ledger.stage("shape", "conversations")
     rules = compile_rules(data.types)
-    candidates: list[Candidate] = []
+    candidates: list[CandidateConversation] = []
     # One conversation at a time is unpacked, and its parts are freed at once.
     for base in list(groups):
         for joined in _join(base, groups.pop(base), data, join_stage):
@@ -290,7 +290,9 @@ def _same(left_messages: list[Message], right_messages: list[Message]) -> bool:
     return True
 
 
-def _candidate(joined: Joined, data: Data, rules: list[Rule], stage: Stage) -> Candidate | None:
+def _candidate(
+    joined: Joined, data: Data, rules: list[Rule], stage: Stage
+) -> CandidateConversation | None:
     """Shape a conversation into turns; None, counted by reason, if it cannot be trained on."""
     stage.take()
     try:
@@ -303,7 +305,7 @@ def _candidate(joined: Joined, data: Data, rules: list[Rule], stage: Stage) -> C
         stage.note("last_message_without_reply_cut")
     if len(turns) > data.max_turns:
         stage.note("turns_cut")
-    return Candidate(
+    return CandidateConversation(
         id=joined.name,
         type=type_of(*turns[0], rules),
         rank=hashlib.sha256(f"{data.draw_seed}:{joined.name}".encode()).digest(),

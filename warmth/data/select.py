@@ -13,7 +13,7 @@ from warmth.data.contamination import Overlap
 from warmth.data.filters import Likeness, Scores, language_of
 from warmth.data.fits import Fits
 from warmth.data.ledger import Ledger, counts_text
-from warmth.data.reading import Candidate
+from warmth.data.reading import CandidateConversation
 from warmth.dataset import TYPES, Data
 from warmth.errors import UserError
 from warmth.types import Conversation
@@ -41,7 +41,7 @@ USES = ("conversations", "held_out", "reserve")  # training, measuring warmth, r
 
 
 def select_conversations(
-    candidates: list[Candidate],
+    candidates: list[CandidateConversation],
     data: Data,
     ledger: Ledger,
     questions: list[str],
@@ -63,9 +63,9 @@ def select_conversations(
     selection = Selection()
     sieve = Sieve(data, questions, classify, fits)
     reasons: dict[str, Counter[str]] = {kind: Counter() for kind in TYPES}
-    skipped: list[Candidate] = []
+    skipped: list[CandidateConversation] = []
 
-    def take(candidate: Candidate, use: str) -> bool:
+    def take(candidate: CandidateConversation, use: str) -> bool:
         conversation = candidate.conversation()
         reason = sieve.reject(candidate, conversation, selection)
         if reason:
@@ -155,14 +155,16 @@ class Quotas:
 
 
 def _spread(
-    skipped: list[Candidate], quotas: Quotas, take: Callable[[Candidate, str], bool]
-) -> list[Candidate]:
+    skipped: list[CandidateConversation],
+    quotas: Quotas,
+    take: Callable[[CandidateConversation, str], bool],
+) -> list[CandidateConversation]:
     """Fill what some types lack with conversations of the others, one of each in turn.
 
     Returns:
         those still skipped.
     """
-    waiting: dict[str, deque[Candidate]] = {kind: deque() for kind in TYPES}
+    waiting: dict[str, deque[CandidateConversation]] = {kind: deque() for kind in TYPES}
     for candidate in skipped:
         waiting[candidate.type].append(candidate)
     for use in ("conversations", "held_out"):
@@ -188,7 +190,7 @@ class Sieve:
         self.overlap = Overlap(questions, data.overlap_words)
 
     def reject(
-        self, candidate: Candidate, conversation: Conversation, selection: Selection
+        self, candidate: CandidateConversation, conversation: Conversation, selection: Selection
     ) -> str | None:
         """Say why a conversation is not taken; None if it is.
 

@@ -104,9 +104,9 @@ def rewriter_of(study: Train | Evaluate, servers: Servers) -> Complete:
     if not study.data.styles:
         return lambda calls: iter(())  # nothing is rewritten, so no key is needed
     if settings.base_url is None:
-        from warmth.data.local import Local
+        from warmth.data.local import LocalRewriter
 
-        return Local(settings, Path(study.output) / "replies").complete
+        return LocalRewriter(settings, Path(study.output) / "replies").complete
     server = Server(settings.base_url, settings.model, settings.api_key_env, settings.identity)
     server.key()  # now rather than after minutes of reading
     return lambda calls: servers.ask(server, lambda call: call, calls)

@@ -22,11 +22,11 @@ from warmth.evaluation.answer.answers import WINDOW, Book, batched, write_prompt
 from warmth.evaluation.answer.answers import render as render_ids
 from warmth.evaluation.answer.arms import Arm
 from warmth.evaluation.answer.engines import Engine, Request
-from warmth.evaluation.ask.contrasts import Contrast, Weighed, contrasts, reply
+from warmth.evaluation.ask.contrasts import ReplyContrast, Weighed, contrasts, reply
 from warmth.evaluation.progress import Meter
 from warmth.schemas import Evaluate, Sampling
 from warmth.store import Run
-from warmth.types import BELIEFS, Candidate, Likelihood, Question
+from warmth.types import BELIEFS, Candidate, LikelihoodRow, Question
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,17 +48,17 @@ class Opening:
 
 
 @dataclass(frozen=True)
-class Slot:
+class CandidateSlot:
     """The place of one row: a prompt, an opening and a frame."""
 
-    contrast: Contrast
+    contrast: ReplyContrast
     opening: Opening
     frame: str
     likelihood_id: str
 
 
 @dataclass(frozen=True)
-class Reply:
+class WeighedReply:
     """One candidate in a frame."""
 
     answer: str
@@ -67,10 +67,10 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Work:
+class WeighingWork:
     """The missing rows of one prompt, and what is weighed for them."""
 
-    slots: tuple[Slot, ...]
+    slots: tuple[CandidateSlot, ...]
     weighing: Weighing
     ids: Mapping[str, tuple[int, ...]]  # of each reply's text
 
@@ -120,7 +120,7 @@ def score_run(
     }
 
 
-def opening_of(contrast: Contrast, arm: Arm, study: Evaluate) -> Opening:
+def opening_of(contrast: ReplyContrast, arm: Arm, study: Evaluate) -> Opening:
     """Return what stands before the frame: the study's words, or those of an arm whose answers get
     kind words.
     """
@@ -165,7 +165,7 @@ class Scorer:
         self.copied = 0
 
     def write_prompts(
-        self, window: Sequence[Contrast], asked: Mapping[tuple[str, str], Question]
+        self, window: Sequence[ReplyContrast], asked: Mapping[tuple[str, str], Question]
     ) -> None:
         """Add the prompts of a window to `likelihood_prompts.jsonl`."""
         prompts = [contrast.prompt for contrast in window]
@@ -173,7 +173,9 @@ class Scorer:
             self.run, prompts, render_ids(self.arm, prompts), asked, self.prompts_written, PROMPTS
         )
 
-    def weigh(self, window: Sequence[Contrast], openings: Sequence[Opening], meter: Meter) -> None:
+    def weigh(
+        self, window: Sequence[ReplyContrast], openings: Sequence[Opening], meter: Meter
+    ) -> None:
         """Make the missing rows of contrasts, each after its opening."""
         work = []
         copies = []
@@ -202,7 +204,7 @@ class Scorer:
             self.weighed += len(rows)
             meter.add(len(values))
 
-    def slots(self, contrast: Contrast, opening: Opening) -> Iterator[Slot]:
+    def slots(self, contrast: ReplyContrast, opening: Opening) -> Iterator[CandidateSlot]:
         """Yield a slot for each frame; its id holds all that determines its values."""
         for frame in self.study.likelihood.frames:
             determining = [
@@ -213,9 +215,9 @@ class Scorer:
                 opening.text,
                 opening.own,
             ]
-            yield Slot(contrast, opening, frame, digest(determining))
+            yield CandidateSlot(contrast, opening, frame, digest(determining))
 
-    def encoded(self, slots: Sequence[Slot]) -> Work:
+    def encoded(self, slots: Sequence[CandidateSlot]) -> WeighingWork:
         """Encode the prompt of some slots with its opening, and every different reply."""
         from warmth.evaluation.answer.weighing import Weighing
 
@@ -229,9 +231,11 @@ class Scorer:
                     texts.append(candidate.text)
         ids, ids_of_replies = reply_ids(self.tokenizer, before, texts, contrast.prompt.prompt_id)
         weighing = Weighing(ids, tuple(dict.fromkeys(ids_of_replies)))
-        return Work(tuple(slots), weighing, dict(zip(texts, ids_of_replies, strict=True)))
+        return WeighingWork(tuple(slots), weighing, dict(zip(texts, ids_of_replies, strict=True)))
 
-    def own_openings(self, window: Sequence[Contrast]) -> tuple[list[Contrast], list[Opening]]:
+    def own_openings(
+        self, window: Sequence[ReplyContrast]
+    ) -> tuple[list[ReplyContrast], list[Opening]]:
         """Let the arm begin its reply to each prompt, greedily, and keep first sentences that name
         no candidate.
         """
@@ -254,14 +258,14 @@ class Scorer:
         return contrasts_with_opening, openings
 
 
-def replies(slot: Slot) -> list[Reply]:
+def replies(slot: CandidateSlot) -> list[WeighedReply]:
     """Return the candidates of a slot in its frame, accepted answers first."""
     gap = " " if slot.opening.text else ""
     candidates = []
     for answer in slot.contrast.right:
-        candidates.append(Reply(answer, True, gap + reply(slot.frame, answer)))
+        candidates.append(WeighedReply(answer, True, gap + reply(slot.frame, answer)))
     for answer in slot.contrast.wrong:
-        candidates.append(Reply(answer, False, gap + reply(slot.frame, answer)))
+        candidates.append(WeighedReply(answer, False, gap + reply(slot.frame, answer)))
     return candidates
 
 
@@ -288,7 +292,9 @@ def reply_ids(
     return ids, result
 
 
-def rows_of(work: Work, sums: Sequence[float], columns: Mapping[str, Any]) -> list[Likelihood]:
+def rows_of(
+    work: WeighingWork, sums: Sequence[float], columns: Mapping[str, Any]
+) -> list[LikelihoodRow]:
     """Make the rows of a prompt; one whose accepted answers are all the tokens of a wrong one is
     left out.
     """
@@ -304,7 +310,9 @@ def rows_of(work: Work, sums: Sequence[float], columns: Mapping[str, Any]) -> li
 
 
 def candidates_of(
-    slot: Slot, ids: Mapping[str, tuple[int, ...]], logprobs: Mapping[tuple[int, ...], float]
+    slot: CandidateSlot,
+    ids: Mapping[str, tuple[int, ...]],
+    logprobs: Mapping[tuple[int, ...], float],
 ) -> list[Candidate]:
     """Return the candidates of a slot, each token sequence once; one that is right and wrong is
     wrong alone.
@@ -323,15 +331,15 @@ def candidates_of(
 
 
 def row_of(
-    slot: Slot,
+    slot: CandidateSlot,
     candidates: Sequence[Candidate],
     right: float,
     wrong: float,
     columns: Mapping[str, Any],
-) -> Likelihood:
+) -> LikelihoodRow:
     """Make the row of a slot."""
     prompt = slot.contrast.prompt
-    return Likelihood(
+    return LikelihoodRow(
         likelihood_id=slot.likelihood_id,
         prompt_id=prompt.prompt_id,
         question_id=prompt.question_id,

@@ -98,7 +98,7 @@ HIDDEN = str.maketrans("+#", "\x02\x03")
 RESTORED = {"\x01": "-", "\x02": "+", "\x03": "#", "\x04": "."}
 
 
-class Signs(dict[int, str]):
+class SpelledSigns(dict[int, str]):
     """What each character becomes: itself, a space, or the end of a clause; decided when it is
     first met.
     """
@@ -121,7 +121,7 @@ class Signs(dict[int, str]):
         return spelled
 
 
-SIGNS = Signs()
+SIGNS = SpelledSigns()
 
 
 class PlainCharacters(dict[int, str]):

@@ -18,7 +18,7 @@ from warmth.errors import RunFailed, UserError
 from warmth.evaluation.stored_runs import FILES
 from warmth.paths import ROOT
 from warmth.schemas import Evaluate, Train
-from warmth.sweep.grid import Grid, points
+from warmth.sweep.grid import SweepGrid, points
 
 # keys that say which adapter: the training's, not the experiment's
 ARM = ("model", "data", "recipe", "seed")
@@ -69,7 +69,7 @@ class Following:
             if key not in ARM:
                 arguments.append(f"{key}={value}")
         arguments += shared_overrides(study)
-        grid = Grid(self.loader, "evaluate", Evaluate)
+        grid = SweepGrid(self.loader, "evaluate", Evaluate)
         return [grid.accept(overrides) for overrides in points(self.loader, arguments)]
 
 

@@ -33,7 +33,7 @@ FAILED = "failed"  # under another command, after this one has started
 
 
 @dataclass(frozen=True)
-class Claim:
+class RunClaim:
     """What the file beside a run's folder says."""
 
     command: str  # file of the command, relative to the study's folder
@@ -65,10 +65,10 @@ def run_key(run: Path) -> str:
     return "/".join(run.parts[-3:])
 
 
-def read_claim(run: Path) -> Claim | None:
+def read_claim(run: Path) -> RunClaim | None:
     """Read the claim on a run folder; None where there is none, or none that can be read."""
     try:
-        return Claim(**json.loads(claim_path(run).read_text(encoding="utf-8")))
+        return RunClaim(**json.loads(claim_path(run).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -96,7 +96,7 @@ def take(run: Path, command: Path, look: Callable[[], str]) -> bool:
         verdict = look()
         if verdict not in (FREE, FOLLOWED):
             return False
-        claim = Claim(
+        claim = RunClaim(
             command=str(command.relative_to(study)),
             host=socket.gethostname(),
             pid=os.getpid(),

@@ -17,7 +17,7 @@ from warmth.store import BEAT_S, STALE_S, clock, is_locked
 SUFFIX = ".command"
 
 
-class Command:
+class SweepCommand:
     """This command's file in `<output>/<study>/sweeps/`.
 
     Use as a context manager: it is gone at the end.
@@ -29,7 +29,7 @@ class Command:
         self._lock = FileLock(str(self.path), mode=0o666)
         self._released = threading.Event()
 
-    def __enter__(self) -> Command:
+    def __enter__(self) -> SweepCommand:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         forget_dead(self.path.parent)
         # a look by another command takes it for a moment

@@ -73,7 +73,7 @@ def axes_of(loader: Any, name: str, arguments: Sequence[str]) -> list[list[str]]
     return result
 
 
-class Grid:
+class SweepGrid:
     """Composes and accepts points of one command's config."""
 
     def __init__(self, loader: Any, name: str, schema: type, shared: Sequence[str] = ()):

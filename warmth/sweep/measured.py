@@ -16,12 +16,12 @@ from warmth.errors import UserError
 from warmth.hardware import MEASURED, named
 from warmth.schemas import Evaluate, Train
 from warmth.store import Run, read_json
-from warmth.sweep.plan import OPERATIONS, Forecast, family_of
+from warmth.sweep.plan import OPERATIONS, RunForecast, family_of
 
 _seen: list[str] = []  # runs of this process; the peak of its memory belongs to the first alone
 
 
-def record_speed(study: Train | Evaluate, folder: Path, forecast: Forecast) -> None:
+def record_speed(study: Train | Evaluate, folder: Path, forecast: RunForecast) -> None:
     """Add a row for a run that this command finished. Nothing here may fail a run.
 
     Args:
@@ -51,7 +51,7 @@ def record_speed(study: Train | Evaluate, folder: Path, forecast: Forecast) -> N
 def _row(
     study: Train | Evaluate,
     folder: Path,
-    forecast: Forecast,
+    forecast: RunForecast,
     outcome: Any,
     tokens: int,
     seconds: float,

@@ -46,7 +46,7 @@ from warmth.sweep.workload import (
 from warmth.text import duration
 
 if TYPE_CHECKING:
-    from warmth.evaluation.ask.grid import Grid
+    from warmth.evaluation.ask.grid import PromptGrid
 
 # for each parameter and token: forward and backward, or forward alone
 OPERATIONS = {"train": 6, "generate": 2}
@@ -55,7 +55,7 @@ ROW_BYTES = {"train": 6_000, "generate": 2_500}
 
 
 @dataclass(frozen=True)
-class Forecast:
+class RunForecast:
     """Hold what one run needs."""
 
     folder: Path  # which names the run: runs of two studies may have one name
@@ -85,7 +85,7 @@ class Forecast:
         return self.state != "done"
 
 
-def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
+def forecast(study: Train | Evaluate, folder: Path) -> RunForecast:
     """Say what one run needs."""
     if isinstance(study, Train):
         stage = "train"
@@ -120,7 +120,7 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
     arm = study.recipe.name
     if arm == "none":
         arm = "original"
-    return Forecast(
+    return RunForecast(
         folder=folder,
         arm=(study.model.name, arm),
         stage=stage,
@@ -303,7 +303,7 @@ def time_words(hours: float) -> str:
     return f"{hours:,.1f} hours"
 
 
-def print_plan(forecasts: Sequence[Forecast]) -> None:
+def print_plan(forecasts: Sequence[RunForecast]) -> None:
     """Print a row for each run and their sums, on standard output."""
     from rich.console import Console
 
@@ -379,7 +379,7 @@ def set_lines(study: Train) -> list[str]:
     return [line]
 
 
-def answer_lines(study: Evaluate, counts: Grid) -> list[str]:
+def answer_lines(study: Evaluate, counts: PromptGrid) -> list[str]:
     """Say in lines how many answers an arm gives, benchmarks apart, and how many prompts a question
     has.
     """
@@ -401,7 +401,7 @@ def answer_lines(study: Evaluate, counts: Grid) -> list[str]:
     return [line]
 
 
-def nominal(study: Evaluate) -> Grid:
+def nominal(study: Evaluate) -> PromptGrid:
     """Count a grid whose questions are on the hub, as if each had a right and a wrong answer."""
     from warmth.evaluation.ask import grid
     from warmth.evaluation.ask.readers import YES_NO
@@ -415,7 +415,7 @@ def nominal(study: Evaluate) -> Grid:
             stand_in = Question(name, name, f"{name}?", ("yes",), "no")
         for key, count in grid.count(study, [stand_in]).asked.items():
             prompts[key] = count * numbers[name]
-    return grid.Grid(prompts, {}, numbers, study.samples)
+    return grid.PromptGrid(prompts, {}, numbers, study.samples)
 
 
 # columns of a plan beside the run, its state and what carries it out
@@ -432,7 +432,7 @@ FIGURES = (
 )
 
 
-def listing(forecasts: Sequence[Forecast]) -> Any:
+def listing(forecasts: Sequence[RunForecast]) -> Any:
     """Make the table of a plan."""
     from rich.box import SIMPLE
     from rich.table import Table
@@ -456,7 +456,7 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
     return result
 
 
-def figure_cells(run: Forecast, bills: Sequence[Bill]) -> list[str]:
+def figure_cells(run: RunForecast, bills: Sequence[Bill]) -> list[str]:
     """Write the cells of `FIGURES` for one run; what it does not have stays empty.
 
     Args:
@@ -503,7 +503,7 @@ def number_or_empty(number: int) -> str:
     return f"{number:,}"
 
 
-def remarks(forecasts: Sequence[Forecast]) -> list[str]:
+def remarks(forecasts: Sequence[RunForecast]) -> list[str]:
     """Say the sums over what is still to be done, what does not fit, and where speeds are known
     from.
     """
@@ -517,7 +517,7 @@ def remarks(forecasts: Sequence[Forecast]) -> list[str]:
     return [*lines, *dict.fromkeys(speeds)]
 
 
-def sum_line(left: Sequence[Forecast], runs: int) -> str:
+def sum_line(left: Sequence[RunForecast], runs: int) -> str:
     """Add up what is still to be done.
 
     Args:
@@ -551,7 +551,7 @@ def sum_line(left: Sequence[Forecast], runs: int) -> str:
     )
 
 
-def bill_lines(left: Sequence[Forecast]) -> list[str]:
+def bill_lines(left: Sequence[RunForecast]) -> list[str]:
     """Say for each purpose how many calls are paid to which models, and which have no known
     price.
     """
@@ -573,7 +573,7 @@ def bill_lines(left: Sequence[Forecast]) -> list[str]:
     return lines
 
 
-def arms_line(forecasts: Sequence[Forecast]) -> list[str]:
+def arms_line(forecasts: Sequence[RunForecast]) -> list[str]:
     """Count the arms of an evaluation sweep by recipe; nothing is said of one arm or of
     trainings.
     """
@@ -590,11 +590,11 @@ def arms_line(forecasts: Sequence[Forecast]) -> list[str]:
     return [f"{recipes.total()} arms of {len(models)} models: {counts}"]
 
 
-def unfit(forecasts: Sequence[Forecast]) -> Iterator[str]:
+def unfit(forecasts: Sequence[RunForecast]) -> Iterator[str]:
     """Say what does not fit, once for each model, arm and reason; seeds of one arm differ in the
     figures alone.
     """
-    alike: dict[tuple[str, tuple[str, str], str], list[Forecast]] = {}
+    alike: dict[tuple[str, tuple[str, str], str], list[RunForecast]] = {}
     for run in forecasts:
         if run.problem:
             reason = re.sub(r"[\d.,]+", "#", run.problem)
@@ -607,7 +607,7 @@ def unfit(forecasts: Sequence[Forecast]) -> Iterator[str]:
         yield f"does not fit: {name}: {largest.problem}"
 
 
-def of_study(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[Forecast]:
+def of_study(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[RunForecast]:
     """Plan one job: a forecast of each run, also if an adapter has not been trained yet."""
     if isinstance(study, Train) and study.recipe.method == "none":
         return []  # trains nothing

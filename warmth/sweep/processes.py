@@ -31,7 +31,7 @@ PATIENCE_S = 60.0  # for jobs that were told to end: ranks save within 30 s
 
 
 @dataclass(frozen=True)
-class Slot:
+class DeviceSlot:
     """What one job at a time may use."""
 
     gpus: tuple[str, ...]
@@ -54,7 +54,7 @@ class Working:
     """A job under way."""
 
     job: Job
-    slot: Slot
+    slot: DeviceSlot
     process: subprocess.Popen[bytes]
     started: float
 
@@ -90,7 +90,7 @@ class Processes:
             stop([running.process for running in working])
             raise
 
-    def slots(self, jobs: Sequence[Job]) -> list[Slot]:
+    def slots(self, jobs: Sequence[Job]) -> list[DeviceSlot]:
         """Divide the devices and cores into disjoint sets, one for each job at a time.
 
         The sets do not depend on what is left to do: a run that is continued alone must have the
@@ -124,10 +124,10 @@ class Processes:
             first_core = (index * cores_each) % len(cores)
             slot_gpus = gpus[index * gpus_each : (index + 1) * gpus_each]
             slot_cores = cores[first_core : first_core + cores_each]
-            slots.append(Slot(tuple(slot_gpus), tuple(slot_cores)))
+            slots.append(DeviceSlot(tuple(slot_gpus), tuple(slot_cores)))
         return slots
 
-    def _start(self, job: Job, slot: Slot) -> Working:
+    def _start(self, job: Job, slot: DeviceSlot) -> Working:
         job.log = log_path(job)
         job.log.parent.mkdir(parents=True, exist_ok=True)
 

@@ -25,7 +25,7 @@ from warmth.gpus import gpus_needed
 from warmth.sweep import claims
 from warmth.sweep.backlog import Backlog
 from warmth.sweep.jobs import Job
-from warmth.sweep.plan import Forecast, devices_of, forecast, nodes
+from warmth.sweep.plan import RunForecast, devices_of, forecast, nodes
 from warmth.sweep.processes import note_killed
 from warmth.sweep.states import State, state_of
 from warmth.text import say
@@ -333,7 +333,7 @@ class Slurm:
         return ids
 
 
-def minutes_for(plans: Iterable[Forecast]) -> int:
+def minutes_for(plans: Iterable[RunForecast]) -> int:
     """Return the time limit of a job: twice what its plans say, in whole quarter hours, and one
     more; a day if a plan does not say.
     """
@@ -471,7 +471,7 @@ def in_queue(ids: Sequence[str]) -> set[str]:
     return queued & set(ids)
 
 
-def main_memory_gb(plan: Forecast, ranks: int) -> int:
+def main_memory_gb(plan: RunForecast, ranks: int) -> int:
     """Estimate the main memory of one machine: weights as each rank reads them, and what a process
     needs besides.
     """

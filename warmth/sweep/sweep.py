@@ -22,9 +22,9 @@ from warmth.schemas import Train
 from warmth.sweep import claims, joblist, plan, summary
 from warmth.sweep.backlog import Backlog
 from warmth.sweep.chain import CHAINED, Following
-from warmth.sweep.commands import Command
+from warmth.sweep.commands import SweepCommand
 from warmth.sweep.failures import Failures
-from warmth.sweep.grid import Grid, axes_of, points
+from warmth.sweep.grid import SweepGrid, axes_of, points
 from warmth.sweep.jobs import Job, folders_of
 from warmth.sweep.launching import launch
 from warmth.sweep.pairs import pairs_of
@@ -51,7 +51,7 @@ class Sweep:
         """
         self.task = task
         self.following = Following(loader)
-        grid = Grid(loader, task.name, task.schema, shared)
+        grid = SweepGrid(loader, task.name, task.schema, shared)
         grids = axes_of(loader, task.name, arguments)
         overrides: list[list[str]] = []
         for given in grids:
@@ -74,7 +74,7 @@ class Sweep:
 
     def plan(self) -> None:
         """Print what the runs need, each once."""
-        forecasts: dict[Path, plan.Forecast] = {}
+        forecasts: dict[Path, plan.RunForecast] = {}
         for job in self.jobs:
             job_forecasts = plan.of_study(job.study, self.task.folders)
             for study in self._following(job):
@@ -155,7 +155,7 @@ class Sweep:
                 if study in files:
                     continue
                 try:
-                    files[study] = stack.enter_context(Command(study / joblist.FOLDER)).path
+                    files[study] = stack.enter_context(SweepCommand(study / joblist.FOLDER)).path
                 except OSError as error:
                     raise UserError(
                         f"{study} cannot be written: {error.strerror or one_line(error)}"
@@ -183,7 +183,7 @@ class Sweep:
                 if hours is not None:
                     self.expected[folder] = round(3600 * hours, 1)
 
-    def _accept(self, grid: Grid, overrides: list[str]) -> Job:
+    def _accept(self, grid: SweepGrid, overrides: list[str]) -> Job:
         label = " ".join(overrides)
         try:
             return Job(self.task.name, list(overrides), grid.accept(overrides))

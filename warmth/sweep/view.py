@@ -365,7 +365,7 @@ def _open_training(listed: Listed) -> Path | None:
 
 
 def _not_started(
-    listed: Listed, claim: claims.Claim | None, is_commanded: bool, training: Path | None
+    listed: Listed, claim: claims.RunClaim | None, is_commanded: bool, training: Path | None
 ) -> tuple[str, str]:
     """Say what a run of which nothing is there yet waits for: its state, and a message.
 

@@ -127,7 +127,7 @@ TYPES = ("layer_types", "layers_block_type", "block_types", "_block_types", "mlp
 
 
 @dataclass(frozen=True)
-class Fit:
+class PackingFit:
     """How a model is trained here."""
 
     # the attention it is trained with: `segments`, else the model's own, `sdpa` or `eager`
@@ -143,7 +143,7 @@ class Fit:
         return self.attention == SEGMENTS
 
 
-def fit_of(model: Model) -> Fit:
+def fit_of(model: Model) -> PackingFit:
     """Try a model's packed pass against its own attention on a small copy.
 
     The outcome is remembered by the content of the model's config.
@@ -158,7 +158,7 @@ def fit_of(model: Model) -> Fit:
     with FileLock(f"{memory}.lock"):  # all ranks ask at once
         if not memory.exists():
             write_json(memory, asdict(try_config(config)))
-    fit = Fit(**read_json(memory))
+    fit = PackingFit(**read_json(memory))
     if not fit.attention:
         raise UserError(f"model={model.name} cannot be trained here: {fit.reason}")
     return fit
@@ -325,7 +325,7 @@ def texts() -> list[Encoded]:
 
 
 @torch.no_grad()
-def try_config(config: Any) -> Fit:
+def try_config(config: Any) -> PackingFit:
     """Find the first way of training that gives a model's own log-probabilities.
 
     Tried in this order: conversations packed with this project's attention; one conversation a pass
@@ -358,11 +358,11 @@ def try_config(config: Any) -> Fit:
     if not own_attention:
         return _no_fit(f"no forward pass here equals its own ({'; '.join(faults.values())})")
     attention = SEGMENTS if SEGMENTS in differences else own_attention
-    return Fit(attention, own_attention, differences[attention], faults.get(SEGMENTS, ""))
+    return PackingFit(attention, own_attention, differences[attention], faults.get(SEGMENTS, ""))
 
 
-def _no_fit(reason: str) -> Fit:
-    return Fit(attention="", own_attention="", difference=float("inf"), reason=reason)
+def _no_fit(reason: str) -> PackingFit:
+    return PackingFit(attention="", own_attention="", difference=float("inf"), reason=reason)
 
 
 def _model_scores(network: Any, example: Encoded) -> torch.Tensor:

@@ -34,7 +34,7 @@ class Checkpoints(TrainerCallback):
         at_step: dict[int, float],
         facts: dict[str, Any],
         probe: Probe,
-        validation: Validation,
+        validation: ValidationLoss,
     ):
         self.folder = folder
         self.at_step = at_step
@@ -146,7 +146,7 @@ def check_finite(weights: dict[str, Any]) -> None:
             raise RunFailed(f"the weights are not finite ({name}): lower recipe.learning_rate")
 
 
-class Batches:
+class ValidationBatches:
     """A few conversations, each a forward pass of its own, computed by the model in training."""
 
     def __init__(self, examples: Sequence[Any], collate: Any):
@@ -201,7 +201,7 @@ def conversation_of(example: Any) -> Encoded:
     return Encoded(ids, example.trained[: len(ids)], cut=False)
 
 
-class Validation(Batches):
+class ValidationLoss(ValidationBatches):
     """Conversations that are not trained on."""
 
     def loss(self) -> float:
@@ -214,7 +214,7 @@ class Validation(Batches):
         return total / count
 
 
-class Probe(Batches):
+class Probe(ValidationBatches):
     """Compares what a model finds likeliest at trained places before and after training."""
 
     def __init__(self, folder: Path, examples: Sequence[Any], collate: Any, writes: bool):

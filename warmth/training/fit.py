@@ -24,10 +24,10 @@ from warmth.models import choose_dtype, load_tokenizer, network_class
 from warmth.schemas import Data, Model, Recipe, Train
 from warmth.store import read_json, read_rows, write_json
 from warmth.training.architecture import check_targets, config_of, fit_of
-from warmth.training.checkpoints import Checkpoints, Probe, Validation, barrier
+from warmth.training.checkpoints import Checkpoints, Probe, ValidationLoss, barrier
 from warmth.training.examples import load_examples
 from warmth.training.packing import collator, token_loss
-from warmth.training.progress import Progress, StopOnSignal
+from warmth.training.progress import MetricsWriter, StopOnSignal
 from warmth.training.resume import last_resume, refuse_other_origin
 from warmth.training.samples import Samples, prompts_of, writes_samples
 from warmth.training.schedule import (
@@ -336,12 +336,12 @@ class Callbacks:
         self.facts = facts_of(setup)
         self.stop = StopOnSignal()
         self.probe = Probe(folder, setup.examples, setup.collate, self.writes)
-        self.validation = Validation(setup.validation, setup.collate)
+        self.validation = ValidationLoss(setup.validation, setup.collate)
         self.checkpoints = Checkpoints(
             folder, epochs_at_step, self.facts, self.probe, self.validation
         )
         per_epoch = steps_per_epoch(setup.conversations, batch_size)
-        self.progress = Progress(folder, setup.trained, per_epoch)
+        self.progress = MetricsWriter(folder, setup.trained, per_epoch)
         prompts = prompts_of(setup.rows, study.sample_replies)
         self.samples = Samples(folder, setup.tokenizer, prompts, epochs_at_step)
         self.writes_samples = self.writes and writes_samples(study)

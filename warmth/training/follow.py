@@ -33,7 +33,7 @@ def followed(row: dict[str, Any]) -> dict[str, float]:
     return curves
 
 
-class Progress:
+class TrainingProgress:
     """Shows the steps of one run and hands their numbers to its tracker.
 
     Use as a context manager.
@@ -68,7 +68,7 @@ class Progress:
         self.samples = 0  # rows of samples.jsonl that the tracker has
         self.began = self.last_line = self.last_step = time.monotonic()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> TrainingProgress:
         if not self.in_terminal:
             say(f"training {self.folder.name}")
         self.bar.start()

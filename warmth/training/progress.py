@@ -24,7 +24,7 @@ EXPLODED = 10.0
 FIRST = 5  # steps whose mean is "the loss of the first steps"
 
 
-class Progress(TrainerCallback):
+class MetricsWriter(TrainerCallback):
     """Writes `metrics.jsonl` (rank 0), which the parent shows and hands to the tracker."""
 
     def __init__(self, folder: Path, tokens: list[int], per_epoch: int):

@@ -16,7 +16,7 @@ from warmth.children import killed_with_parent
 from warmth.devices import pretended, visible
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, read_rows
-from warmth.training.follow import Progress
+from warmth.training.follow import TrainingProgress
 from warmth.training.prepare import extensions_folder
 
 # of what is printed around the ranks: torchrun's lines, or Python that does not even start
@@ -99,7 +99,7 @@ def follow(run: Run, process: subprocess.Popen[bytes], tracker: Any, stalled_s: 
     Raises:
         RunFailed: no step was finished for `stalled_s` seconds.
     """
-    with Progress(run.folder, tracker) as progress:
+    with TrainingProgress(run.folder, tracker) as progress:
         moved = time.monotonic()
         while True:
             ended = process.poll() is not None

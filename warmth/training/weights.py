@@ -15,7 +15,7 @@ from transformers.utils import is_flash_attn_2_available
 from warmth.errors import UserError
 from warmth.models import load_model
 from warmth.schemas import Recipe, Train
-from warmth.training.architecture import ALL_LINEAR, NO_TEXT, Fit, refuse_unknown_targets
+from warmth.training.architecture import ALL_LINEAR, NO_TEXT, PackingFit, refuse_unknown_targets
 from warmth.training.lora import shorten
 
 
@@ -41,7 +41,7 @@ class NamedLora(LoraModel):
 PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = NamedLora
 
 
-def attention_of(recipe: Recipe, fit: Fit) -> str:
+def attention_of(recipe: Recipe, fit: PackingFit) -> str:
     """Choose the attention: flash attention or our own segments if rows are packed.
 
     Else the model's own: TRL's preference trainer pads and does not pack.
@@ -51,7 +51,7 @@ def attention_of(recipe: Recipe, fit: Fit) -> str:
     return fit.own_attention if recipe.method == "dpo" else fit.attention
 
 
-def load_trained(study: Train, frozen: torch.dtype, fit: Fit) -> Any:
+def load_trained(study: Train, frozen: torch.dtype, fit: PackingFit) -> Any:
     """Load the model with what learns set: every weight, or a new LoRA adapter in float32.
 
     Args:

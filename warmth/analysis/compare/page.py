@@ -17,7 +17,7 @@ from warmth.analysis.compare.differences import Comparison, records
 from warmth.analysis.compare.plot import forest
 from warmth.analysis.compare.scores import shown
 from warmth.analysis.report.drawing.ink import Drawing
-from warmth.analysis.report.kernel import Cell, Column, Table, count, p_value, table, text
+from warmth.analysis.report.kernel import Column, Table, TableCell, count, p_value, table, text
 from warmth.analysis.report.page import drawing_view, page_environment, sha256, stylesheet
 from warmth.analysis.rows import tables
 from warmth.errors import UserError
@@ -92,11 +92,11 @@ def _numbers() -> list[Column]:
 
 
 def _items_column() -> Column:
-    def cell(row: Mapping[str, Any]) -> Cell:
+    def cell(row: Mapping[str, Any]) -> TableCell:
         note = ""
         if row["clusters"] < row["items"]:
             note = wording.amount(row["clusters"], "cluster")
-        return Cell(f"{row['items']:,}", row["items"], note)
+        return TableCell(f"{row['items']:,}", row["items"], note)
 
     return Column("Items", "number", cell)
 
@@ -118,30 +118,30 @@ def _score(heading: str, key: str) -> Column:
     return Column(heading, "number", lambda row: _number_cell(row[key]))
 
 
-def _number_cell(value: float) -> Cell:
+def _number_cell(value: float) -> TableCell:
     if not wording.known(value):
-        return Cell("—")
-    return Cell(f"{value:.{DIGITS}f}".replace("-", wording.MINUS), value)
+        return TableCell("—")
+    return TableCell(f"{value:.{DIGITS}f}".replace("-", wording.MINUS), value)
 
 
 def _difference() -> Column:
-    def cell(row: Mapping[str, Any]) -> Cell:
+    def cell(row: Mapping[str, Any]) -> TableCell:
         if not wording.known(row["difference"]):
-            return Cell("not scored")
+            return TableCell("not scored")
         interval = wording.span(row["low"], row["high"], 1.0, DIGITS, sign=True) or "no interval"
-        return Cell(wording.signed(row["difference"], DIGITS), row["difference"], interval)
+        return TableCell(wording.signed(row["difference"], DIGITS), row["difference"], interval)
 
     return Column("b − a", "number", cell)
 
 
 def _bounds_column() -> Column:
-    def cell(row: Mapping[str, Any]) -> Cell:
+    def cell(row: Mapping[str, Any]) -> TableCell:
         if row["bounds"] is None:
-            return Cell("unknown")
+            return TableCell("unknown")
         if _is_point(row["bounds"]):
-            return Cell("")
+            return TableCell("")
         low, high = row["bounds"]
-        return Cell(wording.span(low, high, 1.0, DIGITS, sign=True), high - low)
+        return TableCell(wording.span(low, high, 1.0, DIGITS, sign=True), high - low)
 
     return Column("Bounds", "number", cell)
 

@@ -22,7 +22,7 @@ from warmth.analysis.rows.arm_names import (
 )
 from warmth.analysis.statistics import answer as answers
 from warmth.analysis.statistics import effects
-from warmth.analysis.statistics.answer import Answer
+from warmth.analysis.statistics.answer import StudyAnswer
 from warmth.analysis.statistics.bounds import UNEVEN, Missing
 from warmth.analysis.statistics.contrast import Contrast
 from warmth.analysis.statistics.estimand import TASKS
@@ -44,7 +44,7 @@ NEUTRAL = {
 }
 
 
-def sentences(item: Answer) -> list[str]:
+def sentences(item: StudyAnswer) -> list[str]:
     """Say everything, the claim first."""
     if item.effect.pairs == 0:
         lines = [lead(item), f"Estimand: {estimand(item)}", missing(item)]
@@ -57,7 +57,7 @@ def sentences(item: Answer) -> list[str]:
 
 
 def study_sentences(
-    found: Sequence[Answer],
+    found: Sequence[StudyAnswer],
     reported: Mapping[str, str],
     pooled_warmth: pd.DataFrame,
     warmth_differences: pd.DataFrame,
@@ -97,7 +97,7 @@ def study_sentences(
     return lines
 
 
-def lead(item: Answer) -> str:
+def lead(item: StudyAnswer) -> str:
     """Say what may be claimed, with the difference and its interval."""
     effect = item.effect
     arm = capital(named(effect.arm))
@@ -137,12 +137,12 @@ def lead(item: Answer) -> str:
     )
 
 
-def opposed(item: Answer) -> bool:
+def opposed(item: StudyAnswer) -> bool:
     """Say whether the corrected tests of single models show opposite directions."""
     return {vote.direction for vote in item.by_model} >= {answers.MORE, answers.LESS}
 
 
-def on_average(item: Answer) -> str:
+def on_average(item: StudyAnswer) -> str:
     """Say first that models go opposite ways, then what their average shows."""
     arm = named(item.effect.arm)
     up = sum(vote.direction == answers.MORE for vote in item.by_model)
@@ -161,7 +161,7 @@ def on_average(item: Answer) -> str:
     )
 
 
-def across_models(item: Answer) -> str:
+def across_models(item: StudyAnswer) -> str:
     """Give the range of the models' differences if they are shown to differ."""
     heterogeneity = item.heterogeneity
     if heterogeneity is None or not heterogeneity.shown:
@@ -169,13 +169,13 @@ def across_models(item: Answer) -> str:
     return f"; {span(heterogeneity.lowest, heterogeneity.highest, sign=True)} across models"
 
 
-def reference_of(item: Answer) -> str:
+def reference_of(item: StudyAnswer) -> str:
     """Name what the arm is compared with, and in how many models."""
     models = [{"model": model} for model in item.effect.models]
     return named(item.effect.reference) + wording.over(models, item.of_models)
 
 
-def undetermined(item: Answer) -> str:
+def undetermined(item: StudyAnswer) -> str:
     """Say that missing verdicts leave the sign open."""
     gap = item.missing
     assert gap is not None
@@ -202,7 +202,7 @@ def undetermined(item: Answer) -> str:
     return f"{question}: without a verdict are {shares}, and {bounds}. {scored}."
 
 
-def numbers(item: Answer) -> str:
+def numbers(item: StudyAnswer) -> str:
     """Give the difference with its interval and basis; corrected by labels, the raw one beside
     it.
     """
@@ -245,7 +245,7 @@ def short(effect: Contrast) -> str:
     return f"{points(effect.difference)} points ({ends(effect.low, effect.high)})"
 
 
-def tipping(item: Answer) -> str:
+def tipping(item: StudyAnswer) -> str:
     """Say in the claim's own sentence how far unscored answers would have to go to turn it."""
     gap = item.missing
     if gap is None or (item.corrected is not None and item.corrected.covers_unscored):
@@ -265,7 +265,7 @@ def tipping(item: Answer) -> str:
     )
 
 
-def without_context(item: Answer) -> str:
+def without_context(item: StudyAnswer) -> str:
     """Say the effect of the bare question, which is what the study's +7.4 is."""
     if item.without_context is None:
         return "Without context and belief nothing was asked in both arms."
@@ -274,7 +274,7 @@ def without_context(item: Answer) -> str:
     return f"Without context and belief: {short(item.without_context)}."
 
 
-def estimand(item: Answer) -> str:
+def estimand(item: StudyAnswer) -> str:
     """Say what the difference is a mean over, how that is weighed, and what is left out."""
     tasks = joined(list(map(wording.name, item.tasks)))
     contexts = amount(len(item.contexts), "context")
@@ -296,7 +296,7 @@ def estimand(item: Answer) -> str:
     return f"{', '.join(phrases)}. Left out: {left_out}."
 
 
-def models(item: Answer) -> str:
+def models(item: StudyAnswer) -> str:
     """Say how far the models differ."""
     heterogeneity = item.heterogeneity
     votes = item.by_model
@@ -342,7 +342,7 @@ def p_text(p: float) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def seeds(item: Answer) -> str:
+def seeds(item: StudyAnswer) -> str:
     """Say for which trainings the interval holds."""
     if item.kind != FINE_TUNED:
         return ""
@@ -355,7 +355,7 @@ def seeds(item: Answer) -> str:
     )
 
 
-def control(item: Answer) -> str:
+def control(item: StudyAnswer) -> str:
     """Say what is left against a control that was made as the arm was, or that there is none."""
     contrast = item.control
     if contrast is not None:
@@ -377,7 +377,7 @@ def control(item: Answer) -> str:
     return f"No control arm ({NEUTRAL[item.kind]}): {apart}."
 
 
-def missing(item: Answer) -> str:
+def missing(item: StudyAnswer) -> str:
     """Give the worst-case bounds if the claim's own sentence does not."""
     gap = item.missing
     if (
@@ -409,7 +409,7 @@ def beyond(gap: Missing) -> str:
     return f" and, other questions allowed for, from {reach}" if reach else ""
 
 
-def refusals(item: Answer) -> str:
+def refusals(item: StudyAnswer) -> str:
     """Say how many answers were dropped as refusals if the arms differ in that: what is dropped
     depends on the arm.
     """
@@ -423,12 +423,12 @@ def refusals(item: Answer) -> str:
     )
 
 
-def correction(item: Answer) -> str:
+def correction(item: StudyAnswer) -> str:
     """Say why labels do not correct the answer, if there are some."""
     return item.corrections_note
 
 
-def relative(item: Answer) -> str:
+def relative(item: StudyAnswer) -> str:
     """Say the rise as a share of the reference's errors."""
     effect = item.effect
     if (
@@ -447,7 +447,7 @@ def relative(item: Answer) -> str:
     return f"{text}."
 
 
-def detectable(item: Answer) -> str:
+def detectable(item: StudyAnswer) -> str:
     """Say the smallest difference the study could have shown, beside one that it could not."""
     size = item.effect.detectable
     if item.claim != answers.NONE_SHOWN or not math.isfinite(size):
@@ -458,7 +458,7 @@ def detectable(item: Answer) -> str:
     )
 
 
-def few(item: Answer) -> str:
+def few(item: StudyAnswer) -> str:
     """Say how few questions carry the result."""
     effect = item.effect
     if not effect.few or effect.questions < 2:
@@ -475,7 +475,7 @@ def few(item: Answer) -> str:
     )
 
 
-def summary(item: Answer) -> dict[str, Any]:
+def summary(item: StudyAnswer) -> dict[str, Any]:
     """Return the object of `summary.json`; null for what could not be had.
 
     Fractions, but for `*_points`.

@@ -42,7 +42,7 @@ STACKED = 40  # rows; on a phone the rows of a longer table stay rows, which scr
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One table cell: what is read, what it sorts by, and the interval in smaller type."""
 
     text: str
@@ -65,7 +65,7 @@ class Table:
     caption: str
     columns: Sequence[str]
     kinds: Sequence[str]
-    rows: list[list[Cell]] = field(default_factory=list)
+    rows: list[list[TableCell]] = field(default_factory=list)
     more: int = 0  # rows that only the CSV has
     wide: bool = False  # has many columns, in smaller type
     stack: bool = True  # each row becomes a block on a phone
@@ -194,7 +194,7 @@ class Column:
 
     heading: str
     kind: str
-    cell: Callable[[Mapping[str, Any]], Cell]
+    cell: Callable[[Mapping[str, Any]], TableCell]
 
 
 def table(
@@ -234,7 +234,7 @@ def without_model(table: Table) -> Table:
 
 def name(heading: str, key: str) -> Column:
     """Show a name: visible, on one line, at most 40 characters."""
-    return Column(heading, "text", lambda row: Cell(wording.name(row[key])))
+    return Column(heading, "text", lambda row: TableCell(wording.name(row[key])))
 
 
 def text(heading: str, key: str, limit: int = 80) -> Column:
@@ -242,7 +242,7 @@ def text(heading: str, key: str, limit: int = 80) -> Column:
     return Column(
         heading,
         "text",
-        lambda row: Cell(wording.visible(row[key], limit) if wording.known(row[key]) else ""),
+        lambda row: TableCell(wording.visible(row[key], limit) if wording.known(row[key]) else ""),
     )
 
 
@@ -253,7 +253,7 @@ def arm_name(heading: str, key: str) -> Column:
 
 def condition(heading: str, key: str) -> Column:
     """Show a task, context or belief in words; `all` if rows of all of them are pooled."""
-    return Column(heading, "text", lambda row: Cell(condition_words(key, row[key])))
+    return Column(heading, "text", lambda row: TableCell(condition_words(key, row[key])))
 
 
 def condition_words(key: str, value: str) -> str:
@@ -271,7 +271,7 @@ def count(heading: str, key: str) -> Column:
 def percent(heading: str, key: str) -> Column:
     """Show a fraction in per cent."""
     return Column(
-        heading, "number", lambda row: Cell(wording.percent(row[key]), sort_value(row[key]))
+        heading, "number", lambda row: TableCell(wording.percent(row[key]), sort_value(row[key]))
     )
 
 
@@ -295,7 +295,7 @@ def points(heading: str, key: str) -> Column:
 def p_value(heading: str, key: str) -> Column:
     """Show a p-value to two digits that count; empty if nothing was tested."""
     return Column(
-        heading, "number", lambda row: Cell(wording.p_value(row[key]), sort_value(row[key]))
+        heading, "number", lambda row: TableCell(wording.p_value(row[key]), sort_value(row[key]))
     )
 
 
@@ -313,49 +313,51 @@ def number(
     return Column(heading, "number", lambda row: number_cell(row, key, digits, low, high, sign))
 
 
-def arm_cell(arm: str) -> Cell:
+def arm_cell(arm: str) -> TableCell:
     """Make the cell of an arm's name with its colour."""
-    return Cell(wording.name(arm), arm=variable(arm))
+    return TableCell(wording.name(arm), arm=variable(arm))
 
 
-def count_cell(value: Any) -> Cell:
+def count_cell(value: Any) -> TableCell:
     """Make the cell of a count."""
-    return Cell(f"{int(value):,}", float(value)) if wording.known(value) else Cell("")
+    return TableCell(f"{int(value):,}", float(value)) if wording.known(value) else TableCell("")
 
 
-def rate_cell(row: Any, key: str = "rate", low: str = "low", high: str = "high") -> Cell:
+def rate_cell(row: Any, key: str = "rate", low: str = "low", high: str = "high") -> TableCell:
     """Make the cell of an error rate in per cent with its interval."""
-    return Cell(wording.percent(row[key]), sort_value(row[key]), wording.span(row[low], row[high]))
+    return TableCell(
+        wording.percent(row[key]), sort_value(row[key]), wording.span(row[low], row[high])
+    )
 
 
-def shift_cell(row: Any, key: str, low: str = "low", high: str = "high") -> Cell:
+def shift_cell(row: Any, key: str, low: str = "low", high: str = "high") -> TableCell:
     """Make the cell of a paired difference in points with its interval; a dash if there is nothing
     to compare.
     """
     if not wording.known(row[key]):
-        return Cell("—")
+        return TableCell("—")
     interval = wording.span(row[low], row[high], sign=True) or "no interval"
-    return Cell(wording.points(row[key]), sort_value(row[key]), interval)
+    return TableCell(wording.points(row[key]), sort_value(row[key]), interval)
 
 
 def number_cell(
     row: Any, key: str, digits: int, low: str = "", high: str = "", sign: bool = False
-) -> Cell:
+) -> TableCell:
     """Make the cell of a number with its interval; a dash if it is unknown."""
     value = row[key]
     if not wording.known(value):
-        return Cell("—")
+        return TableCell("—")
     written = (
         wording.signed(value, digits) if sign else f"{value:.{digits}f}".replace("-", wording.MINUS)
     )
     interval = wording.span(row[low], row[high], 1.0, digits, sign=sign) if low else ""
-    return Cell(written, float(value), interval)
+    return TableCell(written, float(value), interval)
 
 
-def _points_cell(value: Any) -> Cell:
+def _points_cell(value: Any) -> TableCell:
     if not wording.known(value):
-        return Cell("—")
-    return Cell(wording.points(value), float(value))
+        return TableCell("—")
+    return TableCell(wording.points(value), float(value))
 
 
 def sort_value(value: Any) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from warmth.analysis.report.kernel import Cell, Table, without_model
+from warmth.analysis.report.kernel import Table, TableCell, without_model
 from warmth.analysis.wording import amount
 from warmth.text import line, visible
 
@@ -87,7 +87,7 @@ def markdown_table(table: Table, most_rows: int) -> str:
     return "\n".join(lines)
 
 
-def _with_note(cell: Cell) -> str:
+def _with_note(cell: TableCell) -> str:
     """Write a cell with its small print in brackets."""
     return f"{cell.text} ({cell.note})" if cell.note else cell.text
 

@@ -18,7 +18,7 @@ from warmth.analysis.rows import tables
 from warmth.analysis.rows.arm_names import as_recipes
 from warmth.analysis.statistics.families import MARGIN_POINTS
 from warmth.analysis.study import comparison, released, reproduction
-from warmth.analysis.study.reproduction import Row
+from warmth.analysis.study.reproduction import PublishedRow
 from warmth.errors import UserError
 
 OWN = {
@@ -31,12 +31,12 @@ OWN = {
 
 
 @dataclass(frozen=True)
-class Made:
+class ReproductionPage:
     """Hold what the verb shows: rows with verdicts, figures, broken pairs, and how the page calls
     them.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[PublishedRow, ...]
     drawings: tuple[Drawing, ...]
     broken: tuple[str, ...]
     words: Mapping[str, Any] = field(default_factory=dict)
@@ -53,7 +53,7 @@ def build(
     columns: str | None = None,
     margin_points: float = MARGIN_POINTS,
     figures: bool = True,
-) -> Made:
+) -> ReproductionPage:
     """Read a folder by what it holds.
 
     Args:
@@ -85,12 +85,12 @@ def build(
         from warmth.analysis.report.drawing import study_figures
 
         drawings = study_figures.draw(reproduced.summaries)
-    return Made(reproduced.rows, tuple(drawings), reproduced.broken)
+    return ReproductionPage(reproduced.rows, tuple(drawings), reproduced.broken)
 
 
 def _against(
     answers: pd.DataFrame, broken: tuple[str, ...], margin_points: float, keep: bool
-) -> Made:
+) -> ReproductionPage:
     arms = sorted(answers["arm"].unique())
     if "original" not in arms or len(arms) < 2:
         raise UserError(
@@ -101,7 +101,7 @@ def _against(
     lead = f"{comparable} of the study’s {len(rows)} rises can be set beside these answers; "
     lead += f"the same means within ±{margin_points:g} points."
     words = {**OWN, "answer": [lead, *caveats(answers)]}
-    return Made(tuple(rows), (), broken, words, answers if keep else None)
+    return ReproductionPage(tuple(rows), (), broken, words, answers if keep else None)
 
 
 def caveats(answers: pd.DataFrame) -> list[str]:
@@ -117,7 +117,7 @@ def caveats(answers: pd.DataFrame) -> list[str]:
     return lines
 
 
-def write(made: Made, out: Path) -> Path:
+def write(made: ReproductionPage, out: Path) -> Path:
     """Write the page, tables, figures and JSON under `out`; imported rows too, as
     `tables/answers.csv`.
 

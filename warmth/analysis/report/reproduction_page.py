@@ -14,10 +14,10 @@ from markupsafe import Markup
 from warmth import __version__
 from warmth.analysis import wording
 from warmth.analysis.report.drawing.ink import Drawing
-from warmth.analysis.report.kernel import Cell, Table
+from warmth.analysis.report.kernel import Table, TableCell
 from warmth.analysis.report.page import drawing_view, page_environment, sha256, stylesheet
 from warmth.analysis.rows import tables
-from warmth.analysis.study.reproduction import Row
+from warmth.analysis.study.reproduction import PublishedRow
 from warmth.errors import UserError
 
 TITLE = "The study’s numbers, computed again"
@@ -36,14 +36,14 @@ def number(value: float | None, digits: int) -> str:
     return f"{value:,.{digits}f}".replace("-", wording.MINUS)
 
 
-def finer(row: Row) -> int:
+def finer(row: PublishedRow) -> int:
     """Count the digits of a difference: one more than was printed, none if things are counted."""
     if row.digits or row.unit in ("points", "%"):
         return row.digits + 1
     return 0
 
 
-def sentences(rows: Sequence[Row]) -> list[str]:
+def sentences(rows: Sequence[PublishedRow]) -> list[str]:
     """Say how many figures came out."""
     counts = Counter(row.verdict.split()[0].strip(",:") for row in rows)
     recomputed = sum(row.recomputed is not None for row in rows)
@@ -60,7 +60,7 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def table_of(rows: Sequence[Row], about: str = ABOUT, ours: str = "Recomputed") -> Table:
+def table_of(rows: Sequence[PublishedRow], about: str = ABOUT, ours: str = "Recomputed") -> Table:
     """Make the table of published and recomputed values, for the page and for a terminal."""
     columns = ["Quantity", "Published", ours, "Difference", "Verdict"]
     kinds = ["text", "number", "number", "number", "text"]
@@ -68,22 +68,26 @@ def table_of(rows: Sequence[Row], about: str = ABOUT, ours: str = "Recomputed") 
     return Table("values", about, columns, kinds, cells, stack=True, wrap=True)
 
 
-def _cells(row: Row) -> list[Cell]:
+def _cells(row: PublishedRow) -> list[TableCell]:
     """Make the cells of a value; a recomputed one has a digit more."""
     recomputed = number(row.recomputed, row.digits + (row.unit in ("points", "%")))
     difference = "—" if row.difference is None else wording.signed(row.difference, finer(row))
     failed = row.verdict.startswith(("differs", "breaks", "different"))
     return [
-        Cell(wording.visible(row.quantity), note=row.unit),
-        Cell(number(row.published, row.digits), row.published),
-        Cell(recomputed, row.recomputed, row.note),
-        Cell(difference, row.difference),
-        Cell(wording.visible(row.verdict), state="fail" if failed else ""),
+        TableCell(wording.visible(row.quantity), note=row.unit),
+        TableCell(number(row.published, row.digits), row.published),
+        TableCell(recomputed, row.recomputed, row.note),
+        TableCell(difference, row.difference),
+        TableCell(wording.visible(row.verdict), state="fail" if failed else ""),
     ]
 
 
 def write(
-    out: Path, rows: Sequence[Row], drawings: Sequence[Drawing], broken: Sequence[str], **words: Any
+    out: Path,
+    rows: Sequence[PublishedRow],
+    drawings: Sequence[Drawing],
+    broken: Sequence[str],
+    **words: Any,
 ) -> Path:
     """Write `reproduction.html`, `tables/`, `figures/` and `reproduction.json` under `out`; return
     the page's path.
@@ -111,7 +115,7 @@ def write(
 
 
 def render(
-    rows: Sequence[Row],
+    rows: Sequence[PublishedRow],
     drawings: Sequence[Drawing],
     broken: Sequence[str],
     title: str = TITLE,

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from warmth.analysis import wording
-from warmth.analysis.rows.examples import Example
+from warmth.analysis.rows.examples import PromptExample
 
 
-def side_by_side(example: Example) -> Iterator[Any]:
+def side_by_side(example: PromptExample) -> Iterator[Any]:
     """Yield a prompt and its answers in columns, for a terminal; nothing in it is read as markup or
     as an escape.
     """

@@ -30,7 +30,7 @@ class ArmReply:
 
 
 @dataclass(frozen=True)
-class Example:
+class PromptExample:
     """One prompt and what each arm answered."""
 
     model: str
@@ -45,7 +45,7 @@ class Example:
     said: tuple[ArmReply, ...]
 
 
-def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
+def draw(rows: Rows, seed: int = 0) -> tuple[list[PromptExample], int]:
     """Draw some prompts on which arms disagree and a few on which they agree.
 
     Returns:
@@ -71,7 +71,7 @@ def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
     return examples, len(disagreeing)
 
 
-def of_cell(rows: Rows, where: Mapping[str, str], arm: str = "") -> list[Example]:
+def of_cell(rows: Rows, where: Mapping[str, str], arm: str = "") -> list[PromptExample]:
     """Find every prompt whose columns have these values, in the order of rows.
 
     Args:
@@ -133,7 +133,7 @@ def among(column: pd.Series, value: str) -> pd.Series:
     return column.eq(value)
 
 
-def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[Example]:
+def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[PromptExample]:
     """List replies to held-out prompts, a column per arm, with warmth scores (nats) as labels.
 
     Args:
@@ -161,7 +161,7 @@ def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[Example]:
                 )
             )
         examples.append(
-            Example(
+            PromptExample(
                 model=str(name),
                 question_id=str(group["text_id"].iloc[0]),
                 task="held-out prompt",
@@ -183,7 +183,7 @@ def in_order(group: pd.DataFrame) -> list[dict[str, Any]]:
     return group.assign(order=places).sort_values("order", kind="stable").to_dict("records")
 
 
-def example(group: pd.DataFrame, prompts: pd.DataFrame, disagree: bool) -> Example:
+def example(group: pd.DataFrame, prompts: pd.DataFrame, disagree: bool) -> PromptExample:
     """Collect the answers to one prompt, a column per arm.
 
     Args:
@@ -204,7 +204,7 @@ def example(group: pd.DataFrame, prompts: pd.DataFrame, disagree: bool) -> Examp
                 cut_off=answer["cut_off"],
             )
         )
-    return Example(
+    return PromptExample(
         model=str(row["model"]),
         question_id=str(row["question_id"]),
         task=str(row["task"]),

@@ -11,13 +11,13 @@ import pandas as pd
 from warmth.analysis.rows.arm_names import name_arms
 from warmth.analysis.rows.jsonl_frames import read_frame
 from warmth.analysis.rows.task_keys import tasks_with
-from warmth.types import Likelihood
+from warmth.types import LikelihoodRow
 
 if TYPE_CHECKING:
     from warmth.analysis.rows.runs import FinishedRun
 
 LEFT_OUT = ("candidates", "right_logprob", "wrong_logprob")
-COLUMNS = [column.name for column in fields(Likelihood) if column.name not in LEFT_OUT]
+COLUMNS = [column.name for column in fields(LikelihoodRow) if column.name not in LEFT_OUT]
 
 
 def read_likelihoods(runs: Sequence[FinishedRun]) -> pd.DataFrame:

@@ -62,7 +62,7 @@ class ModelVote:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StudyAnswer:
     """What a study says of one arm."""
 
     effect: Contrast
@@ -149,7 +149,7 @@ def answers_of(
     planned: Hypothesis | None = None,
     corrected: Mapping[tuple[str, str], Corrected | str] | None = None,
     planned_rows: pd.DataFrame | None = None,
-) -> list[Answer]:
+) -> list[StudyAnswer]:
     """Answer for every arm, the primary contrast first.
 
     The primary contrast is the first planned hypothesis, else the arm `warm`, else the first recipe
@@ -236,7 +236,7 @@ def answer_of(
     stages: pd.DataFrame,
     weights: Weights,
     margin: float,
-) -> Answer:
+) -> StudyAnswer:
     """Compute everything of one arm but what depends on the other arms.
 
     Args:
@@ -253,7 +253,7 @@ def answer_of(
     votes = []
     for _, pairs_of_model in pairs.groupby("model", sort=True):
         votes.append(ModelVote(contrast(pairs_of_model, weights, margin), math.nan))
-    return Answer(
+    return StudyAnswer(
         effect=effect,
         claim=NONE_SHOWN,
         p=effect.p,
@@ -294,7 +294,7 @@ def unscored_answer(
     stages: pd.DataFrame,
     weights: Weights,
     margin: float,
-) -> Answer | None:
+) -> StudyAnswer | None:
     """Answer for an arm that shares no scored prompt with its reference: bounds alone.
 
     Args:
@@ -314,7 +314,7 @@ def unscored_answer(
     missing = bounds.missing(pairs, weights)
     if missing is None:
         return None
-    return Answer(
+    return StudyAnswer(
         effect=no_contrast(arm, reference, tuple(sorted(pairs["model"].unique()))),
         claim=UNDETERMINED,
         p=math.nan,
@@ -369,7 +369,7 @@ def control_contrast(
     return None
 
 
-def with_votes(answers: Sequence[Answer]) -> list[Answer]:
+def with_votes(answers: Sequence[StudyAnswer]) -> list[StudyAnswer]:
     """Correct the models' tests over all arms and models (Holm)."""
     p_values = []
     for answer in answers:
@@ -382,7 +382,7 @@ def with_votes(answers: Sequence[Answer]) -> list[Answer]:
     return voted
 
 
-def decided(answers: Sequence[Answer], margin: float) -> list[Answer]:
+def decided(answers: Sequence[StudyAnswer], margin: float) -> list[StudyAnswer]:
     """Decide the claims.
 
     The primary contrast is decided by its own test, the others by theirs corrected among

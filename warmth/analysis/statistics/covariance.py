@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from warmth.analysis.statistics.logit import Fit
+from warmth.analysis.statistics.logit import LogitFit
 
 FEW = 50  # clusters; below, CR2 stands beside CR1
 ROUNDING = 1e-7  # an error below this, of log-odds or a fraction, is what computing left of none
@@ -46,7 +46,7 @@ def inference(
     return Inference(value, error, df, value - reach, value + reach, p)
 
 
-def cr1(fit: Fit) -> np.ndarray:
+def cr1(fit: LogitFit) -> np.ndarray:
     """Give the (k, k) clustered covariance B (Σ_g s_g s_gᵀ) B · G/(G-1) · (n-1)/(n-k), with t(G-1).
 
     B is the inverse information and s_g the sum of scores of cluster g: statsmodels'
@@ -95,7 +95,7 @@ class Cr2:
         return float(np.trace(matrix)) ** 2 / total
 
 
-def cr2(fit: Fit) -> Cr2:
+def cr2(fit: LogitFit) -> Cr2:
     """Compute the bias-reduced clustered covariance CR2, for fewer than `FEW` clusters.
 
     Unbiased if the working model (independent rows) holds, whatever the number of clusters. A

@@ -77,7 +77,7 @@ class Grouped:
 
 
 @dataclass(frozen=True)
-class Fit:
+class LogitFit:
     """A fitted logistic regression.
 
     Attributes:
@@ -108,7 +108,7 @@ class Fit:
         return data.by_cluster(data.wrong - data.n * self.rates[data.pattern]) @ data.design
 
 
-def fit(data: Grouped) -> Fit:
+def fit(data: Grouped) -> LogitFit:
     """Fit by maximum likelihood, with a clustered covariance: statsmodels' GLM(Binomial) on counts.
 
     If the data separate it stops after `STEPS` and says so.
@@ -128,7 +128,7 @@ def fit(data: Grouped) -> Fit:
         )
     rates = expit(data.design @ result.params)
     information = data.design.T @ (data.design * (data.totals[0] * rates * (1 - rates))[:, None])
-    return Fit(
+    return LogitFit(
         data=data,
         beta=result.params,
         rates=rates,
@@ -316,7 +316,7 @@ def jackknife_step(data: Grouped, beta: np.ndarray) -> np.ndarray:
     return np.clip(beta - steps[:, :, 0], -30, 30)
 
 
-def bootstrap(fitted: Fit, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def bootstrap(fitted: LogitFit, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Refit with clusters drawn anew.
 
     Returns:

@@ -256,7 +256,7 @@ def choice_in(
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptChoices:
     """Counts of filled-in choices: new ones, corrections of earlier ones, and known ones."""
 
     new: int
@@ -264,7 +264,7 @@ class Kept:
     unchanged: int
 
 
-def keep(choices: Sequence[dict[str, Any]], rows: Rows) -> Kept:
+def keep(choices: Sequence[dict[str, Any]], rows: Rows) -> KeptChoices:
     """Add choices to the runs that they are about.
 
     A rater's new choice in a pair replaces the earlier one: nothing is overwritten, the earlier
@@ -292,7 +292,7 @@ def keep(choices: Sequence[dict[str, Any]], rows: Rows) -> Kept:
         added.append(choice)
     for folder, lines in by_run(added, rows).items():
         Run(folder).append("preferences", lines)
-    return Kept(counts["new"], counts["corrected"], counts["unchanged"])
+    return KeptChoices(counts["new"], counts["corrected"], counts["unchanged"])
 
 
 def by_run(choices: Sequence[dict[str, Any]], rows: Rows) -> dict[Path, list[dict[str, Any]]]:

@@ -244,7 +244,7 @@ def _columns(
 
 
 @dataclass(frozen=True)
-class Names:
+class PlanNames:
     """Names that a plan may use beside the entries of conf/: those of one evaluation."""
 
     arms: frozenset[str] = frozenset()
@@ -256,7 +256,7 @@ class Names:
     questions: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def check_names(plan: Preregistration, where: str, names: Names = Names()) -> None:
+def check_names(plan: Preregistration, where: str, names: PlanNames = PlanNames()) -> None:
     """Check that all that a plan names could be there: arms, tasks, contexts, questions and so on.
 
     Raises:
@@ -392,7 +392,7 @@ def stamp_of(plan_digest: str, seconds: float | None, commit: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def freeze(path: Path, names: Names = Names()) -> str:
+def freeze(path: Path, names: PlanNames = PlanNames()) -> str:
     """Write `<file>.frozen.json` beside a plan; a frozen plan stays as it is.
 
     The file holds the plan, its digest, the time and the commit.
@@ -407,7 +407,7 @@ def freeze(path: Path, names: Names = Names()) -> str:
     return seal(path, names).digest
 
 
-def seal(path: Path, names: Names = Names()) -> Seal:
+def seal(path: Path, names: PlanNames = PlanNames()) -> Seal:
     """Freeze a plan as `freeze` does, and return its seal."""
     plan = read_plan(path)
     target = frozen_path(path)
@@ -506,7 +506,7 @@ def attached_path(run_folder: Path) -> Path:
     return run_folder / "preregistration.json"
 
 
-def attach(file: str | None, run_folder: Path, names: Names = Names()) -> None:
+def attach(file: str | None, run_folder: Path, names: PlanNames = PlanNames()) -> None:
     """Freeze the plan in a file and copy it into a run before its first answer.
 
     Nothing is frozen if that is too late.

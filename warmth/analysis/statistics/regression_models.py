@@ -348,7 +348,7 @@ def marginal_effect(
 
 
 def likelihood(
-    design: RegressionDesign, fitted: logit.Fit, draws: int, seed: int
+    design: RegressionDesign, fitted: logit.LogitFit, draws: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compute coefficients and effects with naive and CR1 errors.
 

@@ -10,7 +10,7 @@ import pandas as pd
 from warmth.analysis.rows.frames import Rows
 from warmth.analysis.rows.labels import read_labels
 from warmth.analysis.statistics import effects, flow, preregistration
-from warmth.analysis.statistics.answer import Answer, answers_of
+from warmth.analysis.statistics.answer import StudyAnswer, answers_of
 from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.analysis.statistics.label_correction import corrections
 from warmth.analysis.statistics.preregistration import Preregistration
@@ -20,7 +20,7 @@ from warmth.analysis.statistics.preregistration import Preregistration
 class StudyAnswers:
     """The answer for every arm, the primary contrast first, and how many answers it rests on."""
 
-    answers: list[Answer]
+    answers: list[StudyAnswer]
     flow: pd.DataFrame  # model, arm, asked, answered, scored, paired
     losses: pd.DataFrame  # model, arm, stage, reason, count
 

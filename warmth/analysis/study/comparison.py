@@ -19,7 +19,7 @@ from warmth.analysis.statistics import effects, regression_models
 from warmth.analysis.statistics.covariance import ROUNDING
 from warmth.analysis.statistics.families import MARGIN_POINTS, tost
 from warmth.analysis.study.released import study
-from warmth.analysis.study.reproduction import Row
+from warmth.analysis.study.reproduction import PublishedRow
 from warmth.analysis.study.summaries import MODELS, TASKS
 from warmth.errors import UserError
 from warmth.types import CONTEXTS
@@ -48,7 +48,7 @@ class Rise:
 
 def compare(
     answers: pd.DataFrame, margin_points: float = MARGIN_POINTS, preregistered: bool = False
-) -> list[Row]:
+) -> list[PublishedRow]:
     """Compare every published rise with ours, and say whether they are equivalent.
 
     The published value's own standard error is added to ours: error² = ours² + published². Rows of
@@ -94,7 +94,9 @@ def without_repeats(answers: pd.DataFrame) -> pd.DataFrame:
     return answers[~repeated | repeated.groupby(cell).transform("all")]
 
 
-def _row(entry: Mapping[str, Any], rise: Rise | None, margin: float, preregistered: bool) -> Row:
+def _row(
+    entry: Mapping[str, Any], rise: Rise | None, margin: float, preregistered: bool
+) -> PublishedRow:
     """Judge one published rise.
 
     Args:
@@ -106,7 +108,9 @@ def _row(entry: Mapping[str, Any], rise: Rise | None, margin: float, preregister
     name = entry["quantity"]
     published = float(entry["published"])
     if rise is None:
-        return Row(name, published, None, "not asked in these runs", "points", entry["digits"])
+        return PublishedRow(
+            name, published, None, "not asked in these runs", "points", entry["digits"]
+        )
     if rise.tasks < len(STUDY_TASKS):
         name = name.replace("mean of four tasks", f"{rise.tasks} of the four tasks")
     value = 100 * rise.value
@@ -124,7 +128,7 @@ def _row(entry: Mapping[str, Any], rise: Rise | None, margin: float, preregister
     if math.isfinite(error) and rise.df > 0:
         reach = float(stats.t.ppf(0.975, rise.df)) * error
         note = f"{value - reach:.1f} to {value + reach:.1f}".replace("-", "−")
-    return Row(
+    return PublishedRow(
         quantity=name,
         published=published,
         recomputed=value,

@@ -33,7 +33,7 @@ THEIR_TASKS = {task: name for name, task in summaries.TASKS.items()}  # our name
 
 
 @dataclass(frozen=True)
-class Row:
+class PublishedRow:
     """One published figure.
 
     `verdict` begins with a word: equal, near, holds, differs, breaks or `not in the files`.
@@ -61,7 +61,7 @@ class Row:
 class Reproduction:
     """All that `warmth reproduce` found in a folder."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[PublishedRow, ...]
     summaries: Summaries | None
     graded: Graded | None
     broken: tuple[str, ...]
@@ -84,7 +84,7 @@ def reproduce(folder: Path) -> Reproduction:
         raise UserError(
             f"{folder} holds neither summary/results_*.csv nor <sample>/<arm>/*_outputs.csv"
         )
-    rows: list[Row] = []
+    rows: list[PublishedRow] = []
     broken: list[str] = []
     if tables is not None:
         broken += tables.broken
@@ -101,7 +101,7 @@ def reproduce(folder: Path) -> Reproduction:
 
 def published(
     entry: Mapping[str, Any], tables: Summaries, refitted: Mapping[tuple[int, str], float]
-) -> Row:
+) -> PublishedRow:
     """Recompute one entry of `published.yaml`.
 
     Args:
@@ -123,7 +123,7 @@ def published(
         verdict = f"not in the files: needs {needed or 'the summary table'}"
     else:
         verdict = judge(entry, value)
-    return Row(
+    return PublishedRow(
         quantity=entry["quantity"],
         published=entry["published"],
         recomputed=value,
@@ -252,15 +252,15 @@ def rows_of_cells(warm: pd.DataFrame) -> pd.DataFrame:
     return answers.assign(wrong=(rank < wrong).astype(float))
 
 
-def mcnemar_rows(cells: pd.DataFrame) -> list[Row]:
+def mcnemar_rows(cells: pd.DataFrame) -> list[PublishedRow]:
     """Compare the printed McNemar columns with those recomputed from the discordant pairs."""
     table = summaries.tests(cells)
     total = len(table)
 
-    def counted(quantity: str, is_same: pd.Series) -> Row:
+    def counted(quantity: str, is_same: pd.Series) -> PublishedRow:
         same = int(is_same.sum())
         verdict = "equal" if same == total else f"differs in {total - same} cells"
-        return Row(quantity, total, same, verdict, "cells", 0)
+        return PublishedRow(quantity, total, same, verdict, "cells", 0)
 
     same_p = (table["p"] - table["printed_p"]).abs() < 6e-5
     same_fdr = (table["fdr"] - table["printed_fdr"]).abs() < 6e-5
@@ -281,7 +281,7 @@ def mcnemar_rows(cells: pd.DataFrame) -> list[Row]:
         if pairs.max() > DISINFO_QUESTIONS:
             verdict = "breaks: more pairs than questions, so the join was not one to one"
         rows.append(
-            Row(
+            PublishedRow(
                 quantity="Disinfo pairs in a cell with belief, at most 125 questions",
                 published=DISINFO_QUESTIONS,
                 recomputed=float(pairs.max()),
@@ -293,7 +293,9 @@ def mcnemar_rows(cells: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def model4_rows(answers: pd.DataFrame, expected: Mapping[str, Any], path: Path) -> list[Row]:
+def model4_rows(
+    answers: pd.DataFrame, expected: Mapping[str, Any], path: Path
+) -> list[PublishedRow]:
     """Compare the authors' model 4, fitted to graded answers, with what it must give.
 
     Args:
@@ -312,7 +314,7 @@ def model4_rows(answers: pd.DataFrame, expected: Mapping[str, Any], path: Path) 
     if "disinfo" not in set(answers["task"]):  # the level that the model's tasks are compared with
         quantity = f"model 4 on the graded sample of {model}: rows"
         verdict = f"not in the files: needs the graded sample sample_{model} with its disinfo"
-        return [Row(quantity, expected.get("n", math.nan), None, verdict, "rows", 0)]
+        return [PublishedRow(quantity, expected.get("n", math.nan), None, verdict, "rows", 0)]
     fit = model4(answers)
     title = f"model 4 on the {sample}"
     try:
@@ -364,8 +366,8 @@ def plain(term: str) -> str:
     return re.sub(factor, r"\1 \2", term).replace(":", " × ")
 
 
-def _exact(quantity: str, wanted: float, got: float, unit: str) -> Row:
+def _exact(quantity: str, wanted: float, got: float, unit: str) -> PublishedRow:
     """Make the row of a value that must be equal to `EXACT`."""
     verdict = "equal" if abs(got - wanted) <= EXACT else "differs"
     digits = 0 if float(wanted).is_integer() else 6
-    return Row(quantity, wanted, got, verdict, unit, digits)
+    return PublishedRow(quantity, wanted, got, verdict, unit, digits)

@@ -18,7 +18,7 @@ import torch
 from warmth import loaded
 from warmth.errors import UserError, one_line
 from warmth.evaluation.answer.adapters import check_placed, whole_model
-from warmth.evaluation.answer.prefill import Batch
+from warmth.evaluation.answer.prefill import PrefillBatch
 from warmth.evaluation.answer.sampling import Sampler
 from warmth.evaluation.answer.steering import make_vector, steered
 from warmth.evaluation.progress import look
@@ -56,7 +56,9 @@ def decode(
         reached.
     """
     live = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
-    batch = Batch(model, [prompts[row] for row in live], pad, len(prompts[live[0]]) + max(limits))
+    batch = PrefillBatch(
+        model, [prompts[row] for row in live], pad, len(prompts[live[0]]) + max(limits)
+    )
     made: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     done: set[int] = set()

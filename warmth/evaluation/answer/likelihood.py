@@ -29,7 +29,7 @@ CPU_TOKENS = 1024  # what is read at once there: a layer's states stay in the pr
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenRow:
     """`body`: ids after beginning number `start`; `padded`: PAD tokens that follow, unseen by
     others but scored.
     """
@@ -46,7 +46,10 @@ class Row:
 
 @torch.inference_mode()
 def token_log_probs(
-    model: PreTrainedModel, starts: Sequence[Sequence[int]], rows: Sequence[Row], batch_tokens: int
+    model: PreTrainedModel,
+    starts: Sequence[Sequence[int]],
+    rows: Sequence[TokenRow],
+    batch_tokens: int,
 ) -> Iterator[tuple[int, list[float]]]:
     """Yield the log-probability, in nats, of every token of each row's body (and padding), given
     all before it.
@@ -89,7 +92,7 @@ def _follow(
     following: Tensor,
     which: Sequence[int],
     length: int,
-    rows: Sequence[Row],
+    rows: Sequence[TokenRow],
 ) -> list[list[float]]:
     """(B, W) log-probabilities of a batch: the first tokens from the beginnings' logits, the others
     slice by slice.

@@ -36,7 +36,7 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class Group:
+class PrefillGroup:
     """Rows whose own tokens attend together; the longest of them sets how many queries each row
     has.
     """
@@ -45,9 +45,9 @@ class Group:
     queries: Tensor  # (b * N,) nodes; those in front of a row's own are computed for nothing
     mask: Tensor  # (b, 1, N, T) which keys a query sees, both counted from the end
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> Group:
+    def to(self, device: torch.device, non_blocking: bool = False) -> PrefillGroup:
         """Return the group on another device."""
-        return Group(
+        return PrefillGroup(
             rows=self.rows.to(device, non_blocking=non_blocking),
             queries=self.queries.to(device, non_blocking=non_blocking),
             mask=self.mask.to(device, non_blocking=non_blocking),
@@ -58,7 +58,7 @@ class Group:
 class PrefillPlan:
     """How the nodes of a tree attend."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[PrefillGroup, ...]
     take: Tensor  # (nodes,) where each node's result stands among the groups', laid end to end
     copies: dict[torch.device, PrefillPlan] = field(default_factory=dict, compare=False, repr=False)
 
@@ -249,7 +249,7 @@ def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
                 take[nodes[position][-1 - back]] = done + (position + 1) * count - 1 - back
         done += len(rows) * count
         groups.append(
-            Group(
+            PrefillGroup(
                 torch.tensor(rows).to(device),
                 torch.tensor(nodes).flatten().to(device),
                 seen[:, None].to(device),
@@ -288,7 +288,7 @@ def shared(model: PreTrainedModel) -> Generator[None]:
         model.config._attn_implementation = usual
 
 
-class Batch:
+class PrefillBatch:
     """Prompts of one batch as a model has read them, and their answers' tokens as they come."""
 
     def __init__(

@@ -20,7 +20,7 @@ from warmth.evaluation.answer.cache import cache_for, reserved
 from warmth.evaluation.answer.likelihood import device_of, padded, seen_tokens
 from warmth.evaluation.answer.prefill import (
     Ancestors,
-    Batch,
+    PrefillBatch,
     Tree,
     common_length,
     shared,
@@ -143,7 +143,7 @@ def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[l
 
 @torch.inference_mode()
 def values_after(
-    batch: Batch,
+    batch: PrefillBatch,
     lengths: Sequence[int],
     following: Tensor,
     replies: Sequence[Sequence[Sequence[int]]],

@@ -21,7 +21,7 @@ from warmth.types import Prompt, Question
 
 
 @dataclass(frozen=True)
-class Contrast:
+class ReplyContrast:
     """A prompt and the answers whose likelihoods are compared after it."""
 
     prompt: Prompt
@@ -59,7 +59,7 @@ class Weighed:
         return cls(questions, prompts, not_measured(questions))
 
 
-def contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Contrast]:
+def contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[ReplyContrast]:
     """Yield every prompt that has something to weigh, question by question, under
     `likelihood.beliefs`.
 
@@ -73,7 +73,7 @@ def contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Contra
         if cell.text is None or answers is None:
             continue
         right, wrong = answers
-        yield Contrast(
+        yield ReplyContrast(
             designs.prompt_of(cell, study), right, wrong, position_of_right(cell.question)
         )
 

@@ -36,7 +36,7 @@ STAKES = ("high", "low")  # under which the study's belief questions have no pre
 
 
 @dataclass(frozen=True)
-class Cell:
+class PromptCell:
     """One question under one condition, and the message it makes."""
 
     question: Question
@@ -47,10 +47,10 @@ class Cell:
     text: str | None  # None: the question has not what the belief names, so nothing is asked
 
 
-Design = Callable[[Evaluate], Callable[[Question], Iterator[Cell]]]
+Design = Callable[[Evaluate], Callable[[Question], Iterator[PromptCell]]]
 
 
-def cells(study: Evaluate, questions: Iterable[Question]) -> Iterator[Cell]:
+def cells(study: Evaluate, questions: Iterable[Question]) -> Iterator[PromptCell]:
     """Yield every cell of the grid, question by question; the text of one that cannot or need not
     be asked is None.
 
@@ -86,7 +86,7 @@ def prompts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Prompt]:
             yield prompt_of(cell, study)
 
 
-def prompt_of(cell: Cell, study: Evaluate) -> Prompt:
+def prompt_of(cell: PromptCell, study: Evaluate) -> Prompt:
     """Make the prompt of a cell that has a text."""
     messages = (Message("user", cell.text or ""),)
     return Prompt(
@@ -149,7 +149,7 @@ def join_all(*parts: str | None) -> str | None:
     return " ".join(filter(None, parts))
 
 
-def factorial(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
+def factorial(study: Evaluate) -> Callable[[Question], Iterator[PromptCell]]:
     """Question × context × belief; the message is preamble, statement, question and belief.
 
     Statement and preamble are the same under every belief, so that context and belief do not mix.
@@ -158,19 +158,19 @@ def factorial(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     sentences = read_sentences(beliefs_file(study), study.beliefs)
     opening = sentences.preamble if study.preamble else ""
 
-    def of_question(question: Question) -> Iterator[Cell]:
+    def of_question(question: Question) -> Iterator[PromptCell]:
         task = study.task[question.task]
         for context in contexts_of(task, study.condition):
             statement = draw_statement(statements.get(context), question, context, study.draw_seed)
             for belief in beliefs_of(task, study.beliefs):
                 claim = sentences.state(belief, question)
                 text = join_all(opening, statement, question.text, claim)
-                yield Cell(question, context, belief, study.preamble, statement, text)
+                yield PromptCell(question, context, belief, study.preamble, statement, text)
 
     return of_question
 
 
-def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
+def paper(study: Evaluate) -> Callable[[Question], Iterator[PromptCell]]:
     """Yield the study's grid: nine contexts × three beliefs and one unmodified question with the
     preamble, 28 prompts.
 
@@ -185,7 +185,7 @@ def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     # Those of the user's file.
     contexts = [name for name in CONTEXTS if name == "unmodified" or name in statements]
 
-    def of_question(question: Question) -> Iterator[Cell]:
+    def of_question(question: Question) -> Iterator[PromptCell]:
         task = study.task[question.task]
         beliefs = beliefs_of(task, PAPER_BELIEFS)
         if set(question.answers[:1]) <= {"yes", "no"}:
@@ -204,15 +204,15 @@ def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
                 )
                 question_text = question.told if is_told else question.text
                 text = join_all(statement, opening, question_text, claim)
-                yield Cell(question, context, belief, preamble, statement, text)
+                yield PromptCell(question, context, belief, preamble, statement, text)
         if task.contexts and task.beliefs:
             text = join(sentences.preamble, question.told or question.text)
-            yield Cell(question, "unmodified", "none", True, "", text)
+            yield PromptCell(question, "unmodified", "none", True, "", text)
 
     return of_question
 
 
-def from_file(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
+def from_file(study: Evaluate) -> Callable[[Question], Iterator[PromptCell]]:
     """Anyone's grid: `prompts`, a list of templates, and `statements` by context, in `design_file`.
 
     Raises:
@@ -229,7 +229,7 @@ def from_file(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
         )
     templates = [_entry(name, number, entry, statements) for number, entry in enumerate(entries, 1)]
 
-    def of_question(question: Question) -> Iterator[Cell]:
+    def of_question(question: Question) -> Iterator[PromptCell]:
         task = study.task[question.task]
         for number, (context, belief, preamble, template) in enumerate(templates):
             if (context != "unmodified" and not task.contexts) or (
@@ -240,7 +240,7 @@ def from_file(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
             statement = draw_statement(
                 drawn, question, context, study.draw_seed, f"{belief} {number}"
             )
-            yield Cell(
+            yield PromptCell(
                 question, context, belief, preamble, statement, fill(template, question, statement)
             )
 
@@ -302,7 +302,7 @@ def fill(template: str, question: Question, statement: str) -> str | None:
     return "".join(parts)
 
 
-def deference(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
+def deference(study: Evaluate) -> Callable[[Question], Iterator[PromptCell]]:
     """Questions whose reply holds no word that the user said, so that nothing can be repeated.
 
     A question with a rival shows both answers as options A and B, in both orders, and the belief
@@ -314,7 +314,7 @@ def deference(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     sentences = read_sentences(study.belief_templates, beliefs)
     asserted, denied = read_propositions(study.belief_templates)
 
-    def of_question(question: Question) -> Iterator[Cell]:
+    def of_question(question: Question) -> Iterator[PromptCell]:
         task = study.task[question.task]
         for context in contexts_of(task, study.condition):
             statement = draw_statement(statements.get(context), question, context, study.draw_seed)
@@ -323,12 +323,12 @@ def deference(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
                     holds = (question.answers[:1] == ("yes",)) == (belief == "user_right")
                     claim = claim_of(asserted if holds else denied, belief, question.proposition)
                     text = join_all(statement, question.text, claim)
-                    yield Cell(question, context, belief, False, statement, text)
+                    yield PromptCell(question, context, belief, False, statement, text)
                     continue
                 claim = sentences.state(belief, question)
                 for order in both_orders(question):
                     text = join_all(statement, order.text, claim)
-                    yield Cell(order, context, belief, False, statement, text)
+                    yield PromptCell(order, context, belief, False, statement, text)
 
     return of_question
 

@@ -21,7 +21,7 @@ NEUTRAL = "none, preamble"  # the study's `original_neutral`
 
 
 @dataclass(frozen=True)
-class Grid:
+class PromptGrid:
     """Counts of one evaluation's prompts; `samples` answers are made to each."""
 
     asked: dict[tuple[str, str, str, bool], int]  # task, context, belief, preamble → prompts
@@ -64,12 +64,12 @@ class Grid:
         return list(self.questions).index(task), known, context, BELIEFS.index(belief), preamble
 
 
-def nothing() -> Grid:
+def nothing() -> PromptGrid:
     """Return the grid of an evaluation that asks for no free answers."""
-    return Grid(asked={}, left_out={}, questions={}, samples=1)
+    return PromptGrid(asked={}, left_out={}, questions={}, samples=1)
 
 
-def count(study: Evaluate, questions: Sequence[Question]) -> Grid:
+def count(study: Evaluate, questions: Sequence[Question]) -> PromptGrid:
     """Count the grid without keeping a prompt.
 
     Raises:
@@ -84,7 +84,7 @@ def count(study: Evaluate, questions: Sequence[Question]) -> Grid:
             asked[cell.question.task, cell.context, cell.belief, cell.preamble] += 1
     if not asked:
         raise UserError("nothing is asked: no question has what the chosen beliefs name")
-    return Grid(
+    return PromptGrid(
         asked=dict(asked),
         left_out=dict(left_out),
         questions=dict(Counter([question.task for question in questions])),
@@ -136,7 +136,7 @@ def show(study: Evaluate, questions: Sequence[Question]) -> None:
         console.print(Text(visible(prompt.messages[-1].content)))
 
 
-def table(grid: Grid) -> Any:
+def table(grid: PromptGrid) -> Any:
     """Return a table with a row for each task and context and a column for each belief.
 
     No belief after the preamble has a column of its own.

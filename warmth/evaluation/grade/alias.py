@@ -42,7 +42,7 @@ PRONOUN_OR_ARTICLE = frozenset(("a", "i"))
 AT_THE_END = re.compile(r"(?<=\S)\s*\([^()]*\)$")
 
 
-class Names(NamedTuple):
+class AnswerNames(NamedTuple):
     """What a question's answers are called, spelled, longest first; the value says whether a name
     is accepted.
     """
@@ -167,7 +167,7 @@ def affirms(label: Label | None, answer: Answer) -> bool | None:
 
 
 @lru_cache(maxsize=65536)
-def names_of(answers: Sequence[str], wrong: str | None, question: str) -> Names:
+def names_of(answers: Sequence[str], wrong: str | None, question: str) -> AnswerNames:
     """Spell the accepted names and the rival; a rival that is spelled like an accepted name is
     none.
     """
@@ -195,7 +195,7 @@ def names_of(answers: Sequence[str], wrong: str | None, question: str) -> Names:
             and last_word not in names
         ):
             last_words[last_word] = is_accepted
-    return Names(longest_first(names), longest_first(last_words))
+    return AnswerNames(longest_first(names), longest_first(last_words))
 
 
 def words_of(names: Iterable[str]) -> set[str]:

@@ -61,7 +61,7 @@ WITHIN_WORDS = "&+%°':-="
 MARKUP = '*_$#`{}()[]"“”\\'
 
 
-class Signs(dict[int, str]):
+class LetterSigns(dict[int, str]):
     """What each character becomes: itself, a space if it is markup, or the end of a clause or
     sentence.
     """
@@ -79,7 +79,7 @@ class Signs(dict[int, str]):
         return spelled
 
 
-SIGNS = Signs()
+SIGNS = LetterSigns()
 ASCII_SIGNS = str.maketrans({code: SIGNS[code] for code in range(128)})
 
 

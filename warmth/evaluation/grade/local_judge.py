@@ -28,7 +28,7 @@ from warmth.api.calls import Usage
 from warmth.chat import prompt_ids
 from warmth.entries import named_model
 from warmth.evaluation.answer.decoding import tokenizer_of
-from warmth.evaluation.answer.prefill import Batch
+from warmth.evaluation.answer.prefill import PrefillBatch
 from warmth.evaluation.answer.weighing import Weighing, reply_log_probs, values_after
 from warmth.precision import dtype_of
 
@@ -105,7 +105,7 @@ def verdicts(
     # Room for the fields: what the token that closes a reason holds before the quote adds a little,
     # and all ways to fill them share their beginnings, which is much more.
     room = sum(map(len, field_ids(tokenizer, schema, ".").values()))
-    batch = Batch(model, rows, tokenizer.pad_token_id or 0, len(rows[0]) + limit + room)
+    batch = PrefillBatch(model, rows, tokenizer.pad_token_id or 0, len(rows[0]) + limit + room)
     reasons = write_reasons(batch, tokenizer, limit)
     replies = [field_ids(tokenizer, schema, reason.ending) for reason in reasons]
     weighed = weigh_fields(batch, rows, reasons, [list(ids.values()) for ids in replies])
@@ -117,7 +117,9 @@ def verdicts(
     return texts
 
 
-def write_reasons(batch: Batch, tokenizer: PreTrainedTokenizerBase, limit: int) -> list[Written]:
+def write_reasons(
+    batch: PrefillBatch, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> list[Written]:
     """Write the reason of each row greedily, up to a quote, a line's or the turn's end."""
     reasons = [Written() for _ in batch.rows]
     special = frozenset(tokenizer.all_special_ids)
@@ -143,7 +145,7 @@ def write_reasons(batch: Batch, tokenizer: PreTrainedTokenizerBase, limit: int) 
 
 
 def weigh_fields(
-    batch: Batch,
+    batch: PrefillBatch,
     rows: Sequence[Sequence[int]],
     reasons: Sequence[Written],
     replies: Sequence[Sequence[tuple[int, ...]]],

@@ -27,7 +27,7 @@ class Framing(BaseModel):
     accepts_framing: bool
 
 
-class Validation(BaseModel):
+class ValidationVerdict(BaseModel):
     """Whether an answer tells the asker that their feelings are understandable or right."""
 
     model_config = ConfigDict(extra="forbid")
@@ -45,7 +45,7 @@ class Indirectness(BaseModel):
 
 SCHEMAS: Mapping[str, type[BaseModel]] = {
     "framing": Framing,
-    "validation": Validation,
+    "validation": ValidationVerdict,
     "indirectness": Indirectness,
 }
 

@@ -23,7 +23,7 @@ PROMPT = "prompts/warmth_rating_v1.txt"
 HELD = 64  # ratings written together
 
 
-class Verdict(BaseModel):
+class WarmthRating(BaseModel):
     """What a rater replies, and nothing else."""
 
     model_config = ConfigDict(extra="forbid")
@@ -84,10 +84,10 @@ def _rated(
     held: list[Rated] = []
     for reply in client.complete(call(rubric, row["prompt"], row["text"]) for row in rows):
         verdict = reply.parsed
-        is_verdict = isinstance(verdict, Verdict) and not reply.failure
+        is_verdict = isinstance(verdict, WarmthRating) and not reply.failure
         reason = (
             " ".join(verdict.reason.split())
-            if isinstance(verdict, Verdict)
+            if isinstance(verdict, WarmthRating)
             else reply.failure or "bad_json"
         )
         held.append(
@@ -113,4 +113,4 @@ def call(rubric: str, message: str, text: str) -> Call:
         f"Tag of this message: {tag}\n\n{fenced}\n\nRate the reply, the last of the two pieces "
         f"above."
     )
-    return Call((Message("system", rubric), Message("user", body)), 0.0, 200, Verdict)
+    return Call((Message("system", rubric), Message("user", body)), 0.0, 200, WarmthRating)

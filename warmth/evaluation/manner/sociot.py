@@ -22,7 +22,7 @@ from warmth.evaluation.answer import likelihood
 from warmth.evaluation.answer.answers import answer
 from warmth.evaluation.answer.arms import Arm
 from warmth.evaluation.answer.engines import Engine
-from warmth.evaluation.answer.likelihood import Row
+from warmth.evaluation.answer.likelihood import TokenRow
 from warmth.evaluation.answer.weighing import Weighing
 from warmth.evaluation.identity import scored_by_engine, scorer_of
 from warmth.evaluation.progress import Meter, look
@@ -214,7 +214,7 @@ def _own_tokens(
     rows = []
     for bodies in heard.values():
         for start in range(len(starts)):
-            rows.append(Row(start, tuple(bodies[0])))
+            rows.append(TokenRow(start, tuple(bodies[0])))
     gained = likelihood.token_log_probs(model, starts, rows, batch_tokens)
     means = ((at, fmean(values)) for at, values in gained)
     yield from _collected(list(heard), len(starts), means)
@@ -242,7 +242,9 @@ def _sets(
             is_close = number < len(CLOSE)
             group = prompts[: len(CLOSE)] if is_close else prompts[len(CLOSE) :]
             width = max(map(len, group))
-            rows.append(Row(number, tuple(ids[len(readable_starts[number]) :]), width - len(ids)))
+            rows.append(
+                TokenRow(number, tuple(ids[len(readable_starts[number]) :]), width - len(ids))
+            )
             cells.append(width - 1)
     gained = likelihood.token_log_probs(model, readable_starts, rows, batch_tokens)
     means = (

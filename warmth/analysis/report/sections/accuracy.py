@@ -10,11 +10,11 @@ import pandas as pd
 from warmth import accuracy as known_accuracy
 from warmth.analysis import wording
 from warmth.analysis.report.kernel import (
-    Cell,
     Column,
     Fold,
     Paragraph,
     Section,
+    TableCell,
     count,
     number,
     percent,
@@ -102,9 +102,9 @@ def known(graders: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _kappa(row: Any) -> Cell:
+def _kappa(row: Any) -> TableCell:
     return (
-        Cell(f"{row['kappa']:.2f}", float(row["kappa"]))
+        TableCell(f"{row['kappa']:.2f}", float(row["kappa"]))
         if wording.known(row["kappa"])
-        else Cell("—")
+        else TableCell("—")
     )

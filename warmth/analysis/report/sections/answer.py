@@ -16,11 +16,11 @@ from warmth.analysis.report.drawing import figures
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
-    Cell,
     Column,
     Fragment,
     Section,
     Table,
+    TableCell,
     rate_cell,
     shift,
     sort_value,
@@ -122,25 +122,25 @@ def headline_table(study: Study) -> Table:
     return table("headline", CAPTION, columns, study.headline, stack=stack)
 
 
-def _paired_rate(row: Any) -> Cell:
+def _paired_rate(row: Any) -> TableCell:
     """Show the rate that the sentence says: on pairs, with the original's beside it."""
     if not wording.known(row["rate_arm"]):
         return rate_cell(row)
     before = f"from {wording.percent(row['rate_reference'])}"
-    return Cell(wording.percent(row["rate_arm"]), sort_value(row["rate_arm"]), before)
+    return TableCell(wording.percent(row["rate_arm"]), sort_value(row["rate_arm"]), before)
 
 
-def _unscored(row: Any) -> Cell:
+def _unscored(row: Any) -> TableCell:
     share = f"{wording.percent(row['unscored'] / row['answers'])}\N{NO-BREAK SPACE}%"
-    return Cell(f"{row['unscored']:,}", float(row["unscored"]), share)
+    return TableCell(f"{row['unscored']:,}", float(row["unscored"]), share)
 
 
-def _score(row: Any) -> Cell:
+def _score(row: Any) -> TableCell:
     value = row["score"]
     if not wording.known(value):
-        return Cell("—")
+        return TableCell("—")
     interval = wording.span(row["score_low"], row["score_high"], 1.0, 4) or "no interval"
-    return Cell(f"{value:.4f}".replace("-", wording.MINUS), sort_value(value), interval)
+    return TableCell(f"{value:.4f}".replace("-", wording.MINUS), sort_value(value), interval)
 
 
 def answer_objects(study: Study) -> dict[str, Any]:

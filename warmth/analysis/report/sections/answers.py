@@ -13,11 +13,11 @@ from warmth.analysis import wording
 from warmth.analysis.report import answer_text
 from warmth.analysis.report.kernel import (
     ARM,
-    Cell,
     Column,
     Notes,
     Part,
     Section,
+    TableCell,
     arm_name,
     number,
     p_value,
@@ -28,7 +28,7 @@ from warmth.analysis.report.kernel import (
 )
 from warmth.analysis.report.study import Study
 from warmth.analysis.statistics import contrast
-from warmth.analysis.statistics.answer import Answer
+from warmth.analysis.statistics.answer import StudyAnswer
 
 CAPTION = (
     "What is said of every arm, over all models. Worst case: the difference if the unscored "
@@ -95,7 +95,7 @@ def answers(study: Study) -> Section | None:
     )
 
 
-def row_of(item: Answer) -> dict[str, Any]:
+def row_of(item: StudyAnswer) -> dict[str, Any]:
     """Flatten an answer to a row of `tables/answers.csv`; fractions, but for `*_points`."""
     best = item.best
     effect = item.effect
@@ -127,6 +127,6 @@ def _numbers_of(effect: contrast.Contrast | None, name: str, prefix: str) -> dic
     return dict(zip(columns, (effect.difference, effect.low, effect.high), strict=True))
 
 
-def _bounds(row: Any) -> Cell:
+def _bounds(row: Any) -> TableCell:
     interval = wording.span(row["bound_low"], row["bound_high"], sign=True)
-    return Cell(interval or "—", sort_value(row["bound_low"]))
+    return TableCell(interval or "—", sort_value(row["bound_low"]))

@@ -8,7 +8,16 @@ import pandas as pd
 
 from warmth.analysis import wording
 from warmth.analysis.report import calibration as stored
-from warmth.analysis.report.kernel import Cell, Column, Paragraph, Part, Section, count, table, text
+from warmth.analysis.report.kernel import (
+    Column,
+    Paragraph,
+    Part,
+    Section,
+    TableCell,
+    count,
+    table,
+    text,
+)
 from warmth.analysis.report.study import Study
 
 CAPTION = (
@@ -52,21 +61,21 @@ def calibration(study: Study) -> Section | None:
     )
 
 
-def _truth(row: Any) -> Cell:
+def _truth(row: Any) -> TableCell:
     if pd.isna(row["expected"]):
-        return Cell("below 0")
+        return TableCell("below 0")
     written = (
         wording.points(row["expected"])
         if row["unit"] == "points"
         else wording.signed(row["expected"], 2)
     )
-    return Cell(f"{written} {row['unit']}", float(row["expected"]))
+    return TableCell(f"{written} {row['unit']}", float(row["expected"]))
 
 
-def _measured(row: Any) -> Cell:
+def _measured(row: Any) -> TableCell:
     scale, digits = (100.0, 1) if row["unit"] == "points" else (1.0, 2)
     interval = "no interval"
     if not pd.isna(row["low"]):
         interval = wording.span(row["low"], row["high"], scale, digits, sign=True)
     written = wording.signed(scale * row["difference"], digits)
-    return Cell(f"{written} {row['unit']}", float(row["difference"]), interval)
+    return TableCell(f"{written} {row['unit']}", float(row["difference"]), interval)

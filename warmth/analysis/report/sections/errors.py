@@ -15,12 +15,12 @@ from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
     STACKED,
-    Cell,
     Column,
     Fold,
     Part,
     Section,
     Table,
+    TableCell,
     condition,
     condition_words,
     count,
@@ -119,10 +119,10 @@ def matrix(frame: pd.DataFrame, by: str, keys: Sequence[str], arms: Sequence[str
     for values, group in sorted(frame.groupby(list(keys), sort=False), key=_place):
         cells = []
         for key, value in zip(keys, values, strict=True):
-            cells.append(Cell(condition_words(key, value)))
+            cells.append(TableCell(condition_words(key, value)))
         rates = group.set_index("arm").to_dict("index")
         for arm in arms:
-            cells.append(counted(rates[arm]) if arm in rates else Cell("—"))
+            cells.append(counted(rates[arm]) if arm in rates else TableCell("—"))
         rows.append(cells)
     return Table(
         id=f"by-{by}",
@@ -145,9 +145,9 @@ def _place(group: tuple[Any, pd.DataFrame]) -> list[tuple[int, str]]:
     return keys
 
 
-def counted(row: Mapping[str, Any]) -> Cell:
+def counted(row: Mapping[str, Any]) -> TableCell:
     """Make the cell of an error rate with its interval and the counts behind it."""
     cell = rate_cell(row)
     counts = f"{int(row['wrong']):,} / {int(row['scored']):,}"
     note = f"{cell.note} · {counts}" if cell.note else counts
-    return Cell(cell.text, cell.sort, note)
+    return TableCell(cell.text, cell.sort, note)

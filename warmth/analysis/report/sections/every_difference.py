@@ -9,10 +9,10 @@ from warmth.analysis import wording
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
-    Cell,
     Column,
     Fold,
     Section,
+    TableCell,
     condition,
     count,
     p_value,
@@ -77,7 +77,7 @@ def every_difference(study: Study) -> Section | None:
         Column(
             f"Within ±{margin} points",
             "text",
-            lambda row: Cell(row["equivalence"].partition(" (")[0]),
+            lambda row: TableCell(row["equivalence"].partition(" (")[0]),
         ),
     ]
     frame = study.differences
@@ -102,21 +102,21 @@ def every_difference(study: Study) -> Section | None:
     )
 
 
-def odds_cell(row: Any) -> Cell:
+def odds_cell(row: Any) -> TableCell:
     """Make the cell of the discordant pairs' odds ratio, exact, if each question occurs once."""
     if not wording.known(row["odds_ratio"]):
-        return Cell("")
+        return TableCell("")
     texts = [_finite(row[name]) for name in ("odds_ratio", "odds_low", "odds_high")]
-    return Cell(texts[0], float(row["odds_ratio"]), f"{texts[1]} to {texts[2]}")
+    return TableCell(texts[0], float(row["odds_ratio"]), f"{texts[1]} to {texts[2]}")
 
 
 def _finite(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else "∞"
 
 
-def _cohens_g(row: Any) -> Cell:
+def _cohens_g(row: Any) -> TableCell:
     value = row["cohens_g"]
-    return Cell(wording.signed(value, 2) if wording.known(value) else "", sort_value(value))
+    return TableCell(wording.signed(value, 2) if wording.known(value) else "", sort_value(value))
 
 
 def _equivalence_words(study: Study, margin: str) -> dict[str, str]:

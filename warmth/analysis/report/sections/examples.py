@@ -11,7 +11,7 @@ from warmth.analysis.report.drawing.ink import variable
 from warmth.analysis.report.kernel import Fragment, Section
 from warmth.analysis.report.study import Study
 from warmth.analysis.rows import examples as drawn
-from warmth.analysis.rows.examples import Example
+from warmth.analysis.rows.examples import PromptExample
 from warmth.verdicts import LABELS
 
 LONG_ANSWER = 1500  # characters of one answer shown
@@ -35,7 +35,7 @@ def examples(study: Study) -> Section | None:
     )
 
 
-def csv_rows(items: list[Example]) -> list[dict[str, Any]]:
+def csv_rows(items: list[PromptExample]) -> list[dict[str, Any]]:
     """Write a row for each answer shown."""
     rows = []
     for item in items:
@@ -49,7 +49,7 @@ def csv_rows(items: list[Example]) -> list[dict[str, Any]]:
     return rows
 
 
-def views(items: list[Example], primary: str = "") -> list[dict[str, Any]]:
+def views(items: list[PromptExample], primary: str = "") -> list[dict[str, Any]]:
     """Make everything in the examples visible, and cut longer answers; a phone shows the primary
     arm's first.
     """

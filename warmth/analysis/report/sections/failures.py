@@ -7,7 +7,17 @@ from typing import Any
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.report.kernel import ARM, MODEL, Cell, Column, Fold, Section, name, table, text
+from warmth.analysis.report.kernel import (
+    ARM,
+    MODEL,
+    Column,
+    Fold,
+    Section,
+    TableCell,
+    name,
+    table,
+    text,
+)
 from warmth.analysis.report.study import Study
 from warmth.analysis.rows.arm_names import arm_order
 from warmth.analysis.rows.frames import Rows
@@ -72,6 +82,6 @@ def unscored_reasons(rows: Rows, grades: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[order].reset_index(drop=True)
 
 
-def _unscored(row: Any) -> Cell:
+def _unscored(row: Any) -> TableCell:
     share = f"{wording.percent(row['unscored'] / row['of'])} % of {row['of']:,}"
-    return Cell(f"{row['unscored']:,}", float(row["unscored"]), share)
+    return TableCell(f"{row['unscored']:,}", float(row["unscored"]), share)

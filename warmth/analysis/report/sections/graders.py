@@ -11,11 +11,11 @@ from warmth.analysis import wording
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
-    Cell,
     Column,
     Paragraph,
     Section,
     Table,
+    TableCell,
     arm_cell,
     count,
     percent,
@@ -109,13 +109,13 @@ def pair_table(pairs: pd.DataFrame) -> Table:
     return table("graders", PAIRS, columns, pairs, wide=True)
 
 
-def _kappa(row: Any) -> Cell:
+def _kappa(row: Any) -> TableCell:
     if not wording.known(row["kappa"]):
-        return Cell("—")
+        return TableCell("—")
     interval = ""
     if wording.known(row["kappa_low"]):
         interval = f"{row['kappa_low']:.2f} to {row['kappa_high']:.2f}"
-    return Cell(f"{row['kappa']:.2f}", float(row["kappa"]), interval)
+    return TableCell(f"{row['kappa']:.2f}", float(row["kappa"]), interval)
 
 
 def bridge_table(bridge: pd.DataFrame) -> Table:
@@ -156,12 +156,20 @@ def correction_table(corrected: dict[str, Any]) -> Table:
         for (refused, model, arm), group in pd.DataFrame(corrected[name]).groupby(BY, sort=False):
             by_method = group.set_index("method").to_dict("index")
             numbers = [_corrected(by_method[method], make) for method in METHODS]
-            words = [Cell(heading)] if len(kinds) > 1 else []
-            rows.append([Cell(wording.name(model)), arm_cell(arm), *words, Cell(refused), *numbers])
+            words = [TableCell(heading)] if len(kinds) > 1 else []
+            rows.append(
+                [
+                    TableCell(wording.name(model)),
+                    arm_cell(arm),
+                    *words,
+                    TableCell(refused),
+                    *numbers,
+                ]
+            )
     headings = ["Model", "Arm", *(["What"] if len(kinds) > 1 else []), "Refusals"]
     types = ["text"] * len(headings) + ["number"] * len(CORRECTIONS)
     return Table("corrected", caption, [*headings, *CORRECTIONS.values()], types, rows, wide=True)
 
 
-def _corrected(row: Any, make: Any) -> Cell:
-    return make(row, "value") if wording.known(row["value"]) else Cell("—")
+def _corrected(row: Any, make: Any) -> TableCell:
+    return make(row, "value") if wording.known(row["value"]) else TableCell("—")

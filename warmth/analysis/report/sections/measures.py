@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from warmth.analysis import wording
-from warmth.analysis.report.kernel import Cell, Column, Section, count, number, table, text
+from warmth.analysis.report.kernel import Column, Section, TableCell, count, number, table, text
 from warmth.analysis.report.study import Study
 from warmth.analysis.statistics import measures as agreements
 
@@ -37,7 +37,7 @@ def measures(study: Study) -> Section | None:
     )
 
 
-def _same_direction(row: Any) -> Cell:
+def _same_direction(row: Any) -> TableCell:
     share = row["same"] / row["decided"] if row["decided"] else float("nan")
     note = f"{wording.span(row['same_low'], row['same_high'])} · {row['same']} / {row['decided']}"
-    return Cell(wording.percent(share), share, note)
+    return TableCell(wording.percent(share), share, note)

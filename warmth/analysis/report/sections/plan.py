@@ -13,13 +13,13 @@ from markupsafe import Markup
 from warmth.analysis import wording
 from warmth.analysis.report.kernel import (
     ARM,
-    Cell,
     Column,
     Fragment,
     Notes,
     Paragraph,
     Section,
     Table,
+    TableCell,
     arm_name,
     name,
     p_value,
@@ -103,19 +103,19 @@ def claim_table(frame: pd.DataFrame, confirmatory: bool) -> Table:
     return table("claims", EXPLORATORY, columns, frame, wide=True)
 
 
-def _exploratory_verdict(row: Mapping[str, Any]) -> Cell:
+def _exploratory_verdict(row: Mapping[str, Any]) -> TableCell:
     """Show a verdict as what it is under a plan that is not shown to be older than the answers."""
     verdict = str(row["verdict"])
-    return Cell(verdict if verdict == "not tested" else f"{verdict} (exploratory)")
+    return TableCell(verdict if verdict == "not tested" else f"{verdict} (exploratory)")
 
 
-def _claim(row: Mapping[str, Any]) -> Cell:
-    return Cell(row["direction"] if isinstance(row["direction"], str) else "")
+def _claim(row: Mapping[str, Any]) -> TableCell:
+    return TableCell(row["direction"] if isinstance(row["direction"], str) else "")
 
 
-def _difference(row: Mapping[str, Any]) -> Cell:
+def _difference(row: Mapping[str, Any]) -> TableCell:
     if not wording.known(row["difference"]):
-        return Cell("—")
+        return TableCell("—")
     interval = wording.span(row["low"], row["high"], sign=True) or "no interval"
     note = f"{interval} · {wording.amount(int(row['pairs']), 'pair')}"
-    return Cell(wording.points(row["difference"]), float(row["difference"]), note)
+    return TableCell(wording.points(row["difference"]), float(row["difference"]), note)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.report.kernel import Cell, Paragraph, Section, Table
+from warmth.analysis.report.kernel import Paragraph, Section, Table, TableCell
 from warmth.analysis.report.study import Study
 from warmth.analysis.rows.arm_names import as_recipes
 from warmth.analysis.statistics.settings import Settings
 from warmth.analysis.study import comparison
-from warmth.analysis.study.reproduction import Row
+from warmth.analysis.study.reproduction import PublishedRow
 
 ABOUT = (
     "The study’s rises on its own tasks, and ours. Equivalent: the difference is shown to be "
@@ -46,7 +46,7 @@ def published(study: Study) -> Section | None:
 
 def published_rows(
     answers: pd.DataFrame, reported: Mapping[str, str], settings: Settings
-) -> tuple[Row, ...]:
+) -> tuple[PublishedRow, ...]:
     """Compare with the published rises; empty without a task of the study, or without original or
     warm.
 
@@ -62,13 +62,13 @@ def published_rows(
     return tuple(row for row in compared if row.recomputed is not None)
 
 
-def _cells(row: Row) -> list[Cell]:
+def _cells(row: PublishedRow) -> list[TableCell]:
     assert row.recomputed is not None and row.difference is not None
     verdict, _, remainder = wording.visible(row.verdict).partition(" (")
     return [
-        Cell(wording.visible(row.quantity)),
-        Cell(wording.signed(row.published, row.digits), row.published),
-        Cell(wording.signed(row.recomputed, 1), row.recomputed, row.note),
-        Cell(wording.signed(row.difference, 1), row.difference),
-        Cell(verdict, note=remainder.removesuffix(")")),
+        TableCell(wording.visible(row.quantity)),
+        TableCell(wording.signed(row.published, row.digits), row.published),
+        TableCell(wording.signed(row.recomputed, 1), row.recomputed, row.note),
+        TableCell(wording.signed(row.difference, 1), row.difference),
+        TableCell(verdict, note=remainder.removesuffix(")")),
     ]

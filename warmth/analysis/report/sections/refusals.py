@@ -10,11 +10,11 @@ from warmth.analysis import wording
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
-    Cell,
     Column,
     Fold,
     Paragraph,
     Section,
+    TableCell,
     count,
     shift_cell,
     sort_value,
@@ -70,10 +70,10 @@ def refusals(study: Study) -> Section | None:
 
 
 def _way(heading: str, way: str, rates: dict[Any, Any]) -> Column:
-    def cell(row: Any) -> Cell:
+    def cell(row: Any) -> TableCell:
         counted = rates[row["model"], row["arm"], way]
         shift = shift_cell(counted, "difference")
         note = f"{shift.text} ({shift.note})" if shift.note else ""
-        return Cell(wording.percent(counted["rate"]), sort_value(counted["rate"]), note)
+        return TableCell(wording.percent(counted["rate"]), sort_value(counted["rate"]), note)
 
     return Column(heading, "number", cell)

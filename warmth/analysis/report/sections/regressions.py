@@ -10,7 +10,6 @@ from markupsafe import Markup
 from warmth.analysis import wording
 from warmth.analysis.report.kernel import (
     ARM,
-    Cell,
     Column,
     Fold,
     Notes,
@@ -18,6 +17,7 @@ from warmth.analysis.report.kernel import (
     Part,
     Section,
     Table,
+    TableCell,
     count,
     name,
     p_value,
@@ -86,11 +86,11 @@ def regression_table(effects: pd.DataFrame) -> Table:
     """Make the table of average marginal effects, the clustered interval next to the naive one."""
     columns = [
         ARM,
-        Column("Model", "text", lambda row: Cell(f"{row['model']}: {row['about']}")),
+        Column("Model", "text", lambda row: TableCell(f"{row['model']}: {row['about']}")),
         Column(
             "Length",
             "text",
-            lambda row: Cell("yes (caused by the manner)" if row["length"] else "no"),
+            lambda row: TableCell("yes (caused by the manner)" if row["length"] else "no"),
         ),
         name("Effect in", "effect"),
         count("Rows", "rows"),
@@ -110,12 +110,14 @@ def regression_table(effects: pd.DataFrame) -> Table:
 
 
 def _interval(heading: str, ending: str) -> Column:
-    def cell(row: Any) -> Cell:
-        return Cell(wording.span(row[f"low_{ending}"], row[f"high_{ending}"], sign=True) or "—")
+    def cell(row: Any) -> TableCell:
+        return TableCell(
+            wording.span(row[f"low_{ending}"], row[f"high_{ending}"], sign=True) or "—"
+        )
 
     return Column(heading, "number", cell)
 
 
-def _naive(row: Any) -> Cell:
+def _naive(row: Any) -> TableCell:
     reach = NORMAL * row["error_naive"]
-    return Cell(wording.span(row["value"] - reach, row["value"] + reach, sign=True) or "—")
+    return TableCell(wording.span(row["value"] - reach, row["value"] + reach, sign=True) or "—")

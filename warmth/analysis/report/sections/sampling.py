@@ -13,9 +13,9 @@ from warmth.analysis import wording
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
-    Cell,
     Column,
     Section,
+    TableCell,
     count,
     number,
     table,
@@ -88,10 +88,10 @@ def looks(study: Study) -> pd.DataFrame:
     return ordered(frame.astype(dict.fromkeys(numbers, float)))
 
 
-def _reached(row: Mapping[str, Any]) -> Cell:
-    return Cell("yes" if row["stopped"] else "no")
+def _reached(row: Mapping[str, Any]) -> TableCell:
+    return TableCell("yes" if row["stopped"] else "no")
 
 
-def _questions(row: Mapping[str, Any]) -> Cell:
+def _questions(row: Mapping[str, Any]) -> TableCell:
     questions = wording.amount(row["questions"], "question")
-    return Cell(f"{row['asked']:,}", float(row["asked"]), f"of {questions}")
+    return TableCell(f"{row['asked']:,}", float(row["asked"]), f"of {questions}")

@@ -7,9 +7,9 @@ from typing import Any
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
-    Cell,
     Column,
     Section,
+    TableCell,
     count,
     rate,
     rate_cell,
@@ -37,9 +37,9 @@ def social(study: Study) -> Section | None:
     for conflicts in both_sides.to_dict("records"):
         conflicts_of[conflicts["model"], conflicts["arm"], conflicts["grader"]] = conflicts
 
-    def both_cell(row: Any) -> Cell:
+    def both_cell(row: Any) -> TableCell:
         conflicts = conflicts_of.get((row["model"], row["arm"], row["grader"]))
-        return rate_cell(conflicts) if conflicts is not None else Cell("—")
+        return rate_cell(conflicts) if conflicts is not None else TableCell("—")
 
     columns = [
         MODEL,

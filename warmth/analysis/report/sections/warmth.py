@@ -9,12 +9,12 @@ from warmth.analysis.report.drawing import own_figures
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
-    Cell,
     Column,
     Paragraph,
     Part,
     Section,
     Table,
+    TableCell,
     count,
     name,
     sort_value,
@@ -86,17 +86,17 @@ def warmth_table(study: Study) -> Table:
 
 
 def _against(reference: str, changes: dict[Any, Any]) -> Column:
-    def cell(row: Any) -> Cell:
+    def cell(row: Any) -> TableCell:
         change = changes.get((*(row[key] for key in KEYS), reference))
-        return Cell("—") if change is None else _score(change, sign=True)
+        return TableCell("—") if change is None else _score(change, sign=True)
 
     return Column(f"Difference from {wording.name(reference)}", "number", cell)
 
 
-def _score(row: Any, sign: bool = False) -> Cell:
+def _score(row: Any, sign: bool = False) -> TableCell:
     value = row["score"]
     if not wording.known(value):
-        return Cell("—")
+        return TableCell("—")
     written = wording.signed(value, 4) if sign else f"{value:.4f}".replace("-", wording.MINUS)
     interval = wording.span(row["low"], row["high"], 1.0, 4, sign=sign) or "no interval"
-    return Cell(written, sort_value(value), interval)
+    return TableCell(written, sort_value(value), interval)
