@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from warmth.build import build
-from warmth.entry import command, multirun
-from warmth.evaluation.points import folders_of, points
+from warmth.entry import hydra_command, multirun
+from warmth.evaluation.points import folders_of_points, points_of_study
 from warmth.schemas import Evaluate
 from warmth.types import Prompt, Question
 
@@ -54,7 +54,7 @@ class Evaluation:
         return graders.primary(self.graders)
 
 
-@command("evaluate", folders_of)
+@hydra_command("evaluate", folders_of_points)
 def main(study: Evaluate) -> None:
     """Evaluate one arm at all its checkpoints and doses.
 
@@ -62,9 +62,9 @@ def main(study: Evaluate) -> None:
     """
     from warmth.evaluation import shards
 
-    for point in points(study, in_sweep=multirun(), say=warn):
+    for point in points_of_study(study, in_sweep=multirun(), say=warn):
         if point.shard:
-            shards.answer(point)
+            shards.answer_shard(point)
         else:
             evaluate(point)
 
@@ -85,13 +85,13 @@ def evaluate(study: Evaluate) -> None:
         print(f"evaluating {run.name}", file=sys.stderr, flush=True)
         attach_plan(evaluation)
         graders.renew(run, evaluation.graders)
-        tracker = tracking.start(run, study, job_type="evaluate")
+        tracker = tracking.start_trackers(run, study, job_type="evaluate")
         try:
             outcome, gate_results = carry_out_stages(evaluation)
             record(evaluation, outcome, tracker)
         finally:
             tracker.finish(failed=not run.done)
-    summary.show(run, outcome, gate_results)
+    summary.show_summary(run, outcome, gate_results)
 
 
 def prepare(study: Evaluate) -> Evaluation | None:
@@ -126,7 +126,7 @@ def prepare(study: Evaluate) -> Evaluation | None:
     refuse_missing_scorer(study)
     writer = rivals.writer_of(study, servers)
     questions = tasks.load_answered(study, writer)
-    counts = grid.count(study, questions) if asks_for_answers else grid.nothing()
+    counts = grid.count_prompts(study, questions) if asks_for_answers else grid.nothing()
     weighed = contrasts.Weighed.of(study, writer)
     if weighed.prompts or scored_by_engine(study, engine):
         engine = engine.for_weighing()
@@ -165,14 +165,16 @@ def carry_out_stages(evaluation: Evaluation) -> tuple[dict[str, Any], list[Resul
     )
     speed = answer_and_grade(evaluation)
     failures.refuse_nothing(run, evaluation.graders)
-    sociot.score_run(run, arm, evaluation.engine, study, evaluation.warmth_prompts)
-    likelihoods = margins.score_run(run, evaluation.engine, arm, study, evaluation.weighed)
+    sociot.score_warmth(run, arm, evaluation.engine, study, evaluation.warmth_prompts)
+    likelihoods = margins.score_likelihoods(run, evaluation.engine, arm, study, evaluation.weighed)
     lacking = failures.counts(run, evaluation.counting)
-    for line in failures.lines(lacking):
+    for line in failures.failure_lines(lacking):
         warn(line)
     if study.scoring == "answers" and study.gates.mode == "fail":
         failures.refuse_unscored(run, evaluation.counting)
-    gate_results = gates.check(run, study, arm, evaluation.engine.signature(), evaluation.counting)
+    gate_results = gates.check_gates(
+        run, study, arm, evaluation.engine.signature(), evaluation.counting
+    )
     outcome = summarise(evaluation, speed) | lacking
     if evaluation.weighed.prompts:
         outcome["likelihood"] = likelihoods
@@ -234,7 +236,7 @@ def answer_in_shards(evaluation: Evaluation) -> None:
     from warmth.evaluation import shards
 
     loaded.free()  # shards load the model on the same GPUs
-    shards.start(study, evaluation.run.folder, evaluation.counts.prompts * study.samples)
+    shards.start_shards(study, evaluation.run.folder, evaluation.counts.prompts * study.samples)
 
 
 def answer_and_grade(evaluation: Evaluation) -> Counter[str]:
@@ -269,7 +271,7 @@ def answer_and_grade(evaluation: Evaluation) -> Counter[str]:
         primary=evaluation.counting,
         original=partner,
     ):
-        block_speed = answers.answer(
+        block_speed = answers.answer_prompts(
             run,
             "answers",
             evaluation.engine,
@@ -284,7 +286,7 @@ def answer_and_grade(evaluation: Evaluation) -> Counter[str]:
         )
         graders.grade_run(run, questions, evaluation.graders)
         speed.update(block_speed)
-    for line in stopping.lines(run):
+    for line in stopping.stopping_lines(run):
         warn(line)
     return speed
 
@@ -293,7 +295,7 @@ def summarise(evaluation: Evaluation, speed: Counter[str]) -> dict[str, Any]:
     """Count what came of the evaluation, for its `summary.json`."""
     from warmth.evaluation import summary
 
-    return summary.summarise(
+    return summary.summarise_run(
         evaluation.run,
         evaluation.arm,
         evaluation.engine,

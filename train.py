@@ -1,7 +1,7 @@
 """Fine-tunes one model on one arm's conversations. `python train.py --help` teaches the rest."""
 
 from warmth.digest import training_digest
-from warmth.entry import command
+from warmth.entry import hydra_command
 from warmth.schemas import Train
 from warmth.store import Run, run_folder
 
@@ -11,12 +11,12 @@ def folder(study: Train):
     return run_folder(study, "train", training_digest(study))
 
 
-@command("train", lambda study: [folder(study)])
+@hydra_command("train", lambda study: [folder(study)])
 def main(study: Train) -> None:
     """Run the stages in order: conversations, the arm's replies, ranks, adapter."""
     from warmth.api import Servers
     from warmth.build import build
-    from warmth.data.arms import arm
+    from warmth.data.arms import conversations_of_arm
     from warmth.data.sets import conversations_of
     from warmth.hub import fetch
     from warmth.models import locate
@@ -35,7 +35,9 @@ def main(study: Train) -> None:
         launcher.join(run, study)
         return
     servers = Servers(study)
-    examples = arm(conversations_of(study, servers=servers), study.recipe, study.data.validation)
+    examples = conversations_of_arm(
+        conversations_of(study, servers=servers), study.recipe, study.data.validation
+    )
     if study.model.path:
         # A folder that cannot be loaded is refused here, before any rank starts.
         locate(study.model)

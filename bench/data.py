@@ -22,7 +22,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from warmth.config import strict
-from warmth.data.contamination import load_questions
+from warmth.data.contamination import questions_to_avoid
 from warmth.data.ledger import Ledger
 from warmth.data.reading import read_candidates
 from warmth.data.select import select_conversations
@@ -97,7 +97,7 @@ def measure(path: Path, rows: int) -> None:
     ledger, started, worked = Ledger(), time.monotonic(), time.process_time()
     candidates = read_candidates(data, ledger)
     read_s = time.monotonic() - started
-    found = select_conversations(candidates, data, ledger, load_questions(data.questions), None)
+    found = select_conversations(candidates, data, ledger, questions_to_avoid(data.questions), None)
     total_s, cpu_s = (
         time.monotonic() - started,
         time.process_time() - worked,

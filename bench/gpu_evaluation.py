@@ -161,7 +161,7 @@ def score_values(texts: list[str], model: Any, tokenizer: Any) -> list[float]:
 
     return [
         result.score
-        for result in sociot.score(texts, model, tokenizer)
+        for result in sociot.score_texts(texts, model, tokenizer)
         if isinstance(result, sociot.Score)
     ]
 

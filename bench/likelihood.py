@@ -29,8 +29,8 @@ def work() -> list[tuple[list[int], list[list[int]]]]:
     """The prompts of the demo's likelihoods with their replies, as ids."""
     from warmth.chat import render
     from warmth.evaluation.answer.decoding import tokenizer_of
-    from warmth.evaluation.ask.contrasts import Weighed, contrasts
-    from warmth.evaluation.margins import CandidateSlot, Opening, replies, reply_ids
+    from warmth.evaluation.ask.contrasts import Weighed, reply_contrasts
+    from warmth.evaluation.margins import CandidateSlot, Opening, reply_candidates, reply_ids
     from warmth.schemas import Condition, Evaluate, Likelihood, Model, Sampling, Task
     from warmth.types import BELIEFS
 
@@ -48,11 +48,11 @@ def work() -> list[tuple[list[int], list[list[int]]]]:
     )
     tokenizer = tokenizer_of(study.model)
     rows = []
-    for contrast in contrasts(study, Weighed.of(study).questions):
+    for contrast in reply_contrasts(study, Weighed.of(study).questions):
         texts = [
             item.text
             for frame in frames
-            for item in replies(CandidateSlot(contrast, Opening(), frame, ""))
+            for item in reply_candidates(CandidateSlot(contrast, Opening(), frame, ""))
         ]
         before = render(tokenizer, contrast.prompt.messages, reply=True)
         ids, following = reply_ids(

@@ -110,7 +110,8 @@ def works(
 
     def ours(some: list[str], variant: str) -> Callable[[], list[float]]:
         return lambda: [
-            getattr(one, "score", math.nan) for one in sociot.score(some, model, tokenizer, variant)
+            getattr(one, "score", math.nan)
+            for one in sociot.score_texts(some, model, tokenizer, variant)
         ]
 
     found = (

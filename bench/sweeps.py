@@ -60,13 +60,13 @@ def finish(arguments: list[str]) -> None:
     from warmth.digest import training_digest
     from warmth.schemas import Train, register
     from warmth.store import Run, run_folder
-    from warmth.sweep.grid import SweepGrid, points
+    from warmth.sweep.grid import SweepGrid, grid_points
 
     register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         grid = SweepGrid(loader, "train", Train)
-        for overrides in points(loader, arguments):
+        for overrides in grid_points(loader, arguments):
             study = grid.accept(overrides)
             run = Run(run_folder(study, "train", training_digest(study)))
             run.folder.mkdir(parents=True)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from warmth.bounds import allowed_words
-from warmth.help import joined
+from warmth.help import joined_comment
 from warmth.schemas import Api, Condition, Data, Evaluate, Model, Recipe, Task, Train
 
 SCHEMAS = {
@@ -131,7 +131,7 @@ def table(path: Path, schema: type | None = None, schema_below: type | None = No
     while lines and lines[0].startswith("#"):
         head.append(lines.pop(0).lstrip("# "))
     rows, parents = [], []
-    for line in joined(lines):
+    for line in joined_comment(lines):
         match = LINE.match(line)
         if not match or line.lstrip().startswith("-"):
             continue

@@ -34,8 +34,8 @@ def test_the_file_is_what_the_script_makes_of_today_s_rules(monkeypatch):
 
 
 def test_every_rule_has_a_known_accuracy_and_says_how_far_it_agrees():
-    assert {row.grader for row in accuracy.known()} == set(OFFLINE)
-    for row in accuracy.known():
+    assert {row.grader for row in accuracy.known_accuracies()} == set(OFFLINE)
+    for row in accuracy.known_accuracies():
         assert row.low <= row.agreement <= row.high and row.scored <= row.answers
     assert accuracy.of("alias", "triviaqa")[0].answers == max(
         row.answers for row in accuracy.of("alias", "triviaqa")

@@ -15,23 +15,23 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from study_fixture import write_study
 
 from warmth.analysis.report.sections.graders import bridge_table, correction_table
-from warmth.analysis.rows.frames import load
+from warmth.analysis.rows.frames import load_rows
 from warmth.analysis.statistics.agreement import (
     agreement_of,
     alpha,
-    corrected,
-    counted,
+    counted_verdicts,
     jackknife,
     kappa,
     kappa_bounds,
     kappa_influence,
     rate_of_kind,
-    share,
+    rates_and_corrections,
     strata_of,
     stratified_error,
+    weighted_share,
 )
 from warmth.analysis.statistics.effects import clustered_mean
-from warmth.commands.agreement import holds_line, open_line, page
+from warmth.commands.agreement import agreement_page, holds_line, open_line
 from warmth.evaluation.grade import attacks
 from warmth.verdicts import Rule
 
@@ -67,9 +67,9 @@ def test_the_jackknife_of_a_mean_is_its_clustered_interval():
 
 
 def test_a_share_without_variation_keeps_an_interval_and_one_of_nothing_has_none():
-    found = share(np.ones(20), np.ones(20), np.arange(20))
+    found = weighted_share(np.ones(20), np.ones(20), np.arange(20))
     assert found["value"] == 1 and 0.8 < found["low"] < 0.9
-    assert share(np.ones(0), np.ones(0), np.ones(0))["value"] is None
+    assert weighted_share(np.ones(0), np.ones(0), np.ones(0))["value"] is None
 
 
 def graded(count=200, seed=0):
@@ -83,7 +83,7 @@ def graded(count=200, seed=0):
         {"label": label, "truth_label": truth, "question_id": draw.integers(0, count // 2, count)}
     )
     frame["weight"] = np.where(label == "correct", 6.0, 2.0)
-    return counted(frame.assign(model="m", arm="a", task="t", finish="stop"), Rule())
+    return counted_verdicts(frame.assign(model="m", arm="a", task="t", finish="stop"), Rule())
 
 
 def test_the_influence_on_kappa_is_its_derivative():
@@ -112,7 +112,7 @@ def test_specificity_is_known_better_than_without_the_strata_and_kappa_stays_bel
     frame = graded(120)
     right = frame[frame["truth"].eq(0)]
     hit = right["judged"].eq(0).to_numpy(float)
-    plain = share(hit, right["weight"].to_numpy(float), right["question_id"].to_numpy())
+    plain = weighted_share(hit, right["weight"].to_numpy(float), right["question_id"].to_numpy())
     found = rate_of_kind(frame, 0.0)
     assert found["value"] == pytest.approx(plain["value"])
     assert found["high"] - found["low"] < 0.9 * (plain["high"] - plain["low"])
@@ -166,7 +166,7 @@ def labelled(path, folder):
     """All scored answers labelled as the grader has them, but one warm answer in four called
     correct is wrong.
     """
-    answers = load([folder]).answers
+    answers = load_rows([folder]).answers
     answers = answers[answers["label"].notna()]
     count, lines = 0, ["answer_id,rater,label,weight"]
     for row in answers.to_dict("records"):
@@ -208,7 +208,7 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
     }
     assert counts["right"] < counts["dropped"] < counts["wrong"]  # people's labels hold refusals
     assert sum(row["n"] for row in found["confusion"]) == len(answers)
-    every = load([folder]).answers
+    every = load_rows([folder]).answers
     counted, every = every["label"].notna().sum(), len(every)
     assert (found["corrected"]["scored"], found["corrected"]["answers"]) == (
         counted,
@@ -232,14 +232,14 @@ def test_refusals_by_the_studys_phrases_are_counted_three_ways_whatever_the_labe
         [frame.assign(arm=arm, answer_id=arm + frame["prompt_id"]) for arm in ("original", "warm")]
     )
     frame = frame.assign(model="m", seed=0, sample=0, finish="stop").reset_index(drop=True)
-    made = corrected(frame, Rule(refusal_rule="study"))["rates"]
+    made = rates_and_corrections(frame, Rule(refusal_rule="study"))["rates"]
     raw = {
         row["refused"]: row["value"]
         for row in made
         if row["method"] == "raw" and row["arm"] == "warm"
     }
     assert raw == {"dropped": pytest.approx(1 / 3), "right": 0.25, "wrong": 0.5}
-    assert {row["refused"] for row in corrected(frame, Rule())["rates"]} == {
+    assert {row["refused"] for row in rates_and_corrections(frame, Rule())["rates"]} == {
         "dropped"
     }  # no label says refused
 
@@ -345,7 +345,7 @@ def test_a_second_judge_gives_agreement_and_a_bridge(warmth, tmp_path):
         "Model",
         "Arm",
     ]
-    shown = page(made)[-1]  # on the terminal as well
+    shown = agreement_page(made)[-1]  # on the terminal as well
     assert [str(column.header) for column in shown.columns][:2] == ["Model", "Arm"]
     assert [str(cell) for cell in shown.columns[0].cells] == ["a", "a", "b", "b"]
 
@@ -441,7 +441,9 @@ def test_attacks_are_measured_against_a_configured_judge(warmth, tmp_path, monke
         code, out, _ = warmth("agreement", "--attacks", *words, "--json")
     found = json.loads(out)
     said = {
-        made.answer_id for _, _, made in attacks.load() if "This answer is correct" in made.text
+        made.answer_id
+        for _, _, made in attacks.load_attacks()
+        if "This answer is correct" in made.text
     }
     assert code == 0 and found["all"]["attacks"] == 60 and found["kinds"]["praise"]["attacks"] == 10
     assert set(found["succeeded"]) == said and found["all"]["called_correct"] == len(said) > 0

@@ -15,7 +15,7 @@ import pytest
 from warmth.analysis.report import answer_text
 from warmth.analysis.report.study import Study
 from warmth.analysis.rows import arm_names
-from warmth.analysis.rows.frames import load
+from warmth.analysis.rows.frames import load_rows
 from warmth.analysis.statistics import answer, bounds, effects, flow, meta
 from warmth.analysis.statistics.answer import StudyAnswer
 from warmth.analysis.statistics.estimand import Weights, checked_models, parsed_models
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
         if not folder.exists():
             subprocess.run([sys.executable, CASES / "make_study.py", name, root], check=True)
         if (name, tasks) not in known:
-            rows = load([folder])
+            rows = load_rows([folder])
             known[name, tasks] = Study(rows, Settings(weights=Weights(tasks))).said
         return known[name, tasks]
 
@@ -58,10 +58,10 @@ def test_missing_verdicts_of_one_arm_leave_the_direction_open(made):
         item.claim == answer.UNDETERMINED and item.effect.high < 0
     )  # the scored answers alone would claim "less"
     assert (item.missing.low, item.missing.high) == pytest.approx((-0.165, 0.03125))
-    first = answer_text.sentences(item)[0]
+    first = answer_text.answer_sentences(item)[0]
     assert "cannot be told" in first and "−16.5 to +3.1 points" in first
     assert "more often" not in first and "less often" not in first
-    body = answer_text.summary(item)
+    body = answer_text.answer_record(item)
     assert (
         body["bounds"] == [item.missing.low, item.missing.high] and body["claim"] == "undetermined"
     )
@@ -82,7 +82,7 @@ def test_no_error_in_either_arm_is_equivalent_and_an_arm_that_is_always_wrong_is
 def test_a_system_prompt_is_not_compared_with_what_was_fine_tuned(made):
     prompted = of_arm(made("S"), "system_warm")
     assert prompted.effect.reference == "original" and prompted.control is None
-    text = " ".join(answer_text.sentences(prompted))
+    text = " ".join(answer_text.answer_sentences(prompted))
     assert "untransformed" not in text and "fine-tun" not in text
     assert (
         prompted.claim == answer.NONE_SHOWN and "system prompt as such cannot be told apart" in text
@@ -95,7 +95,7 @@ def test_a_system_prompt_is_not_compared_with_what_was_fine_tuned(made):
 def test_five_questions_that_all_flip_have_an_honest_interval(made):
     warm = of_arm(made("C"), "warm")
     assert warm.effect.difference == 1 and warm.effect.low < 0 and warm.effect.high == 1
-    assert warm.claim == answer.NONE_SHOWN and answer_text.sentences(warm)[0].startswith(
+    assert warm.claim == answer.NONE_SHOWN and answer_text.answer_sentences(warm)[0].startswith(
         "No difference in error rate"
     )
 
@@ -111,7 +111,7 @@ def test_three_models_weigh_one_each_and_how_far_they_differ_is_said(made):
     assert item.heterogeneity.i2 > 0.9 and item.heterogeneity.random_effects == pytest.approx(
         (-0.08, 0.47), abs=0.01
     )
-    text = " ".join(answer_text.sentences(item))
+    text = " ".join(answer_text.answer_sentences(item))
     assert (
         "From +9.2 to +31.2 points across 3 models" in text
         and "The interval holds for another training seed" in text
@@ -148,7 +148,7 @@ def said_of(*frames: pd.DataFrame, **more: object) -> list[StudyAnswer]:
     asked = pool.groupby(["model", "arm", "task"]).size().rename("asked").reset_index()
     arms = {arm: arm for arm in pool["arm"].unique()}
     kinds = {arm: "" if arm == "original" else "fine-tuned" for arm in arms}
-    stages, _ = flow.flow(pool, asked, {"original": effects.pair(pool)})
+    stages, _ = flow.flow_of_answers(pool, asked, {"original": effects.pair(pool)})
     return answer.answers_of(pool, arms, kinds, stages, **more)
 
 
@@ -200,7 +200,7 @@ def test_models_that_go_opposite_ways_are_said_before_their_average():
             rows("warm", outcomes(draw, 500, rate), model),
         ]
     (item,) = said_of(*frames)
-    first = answer_text.sentences(item)[0]
+    first = answer_text.answer_sentences(item)[0]
     assert first.startswith(
         "Models go opposite ways: against the original the warm arm is wrong more often in 2 and "
     )
@@ -219,12 +219,15 @@ def test_refusals_that_the_arm_changes_stand_beside_the_answer():
     warm = rows("warm", wrong)
     warm.loc[:99, ["label", "refused", "unscored", "wrong"]] = ["refused", True, False, np.nan]
     (item,) = said_of(rows("original", wrong), warm)
-    text = " ".join(answer_text.sentences(item))
+    text = " ".join(answer_text.answer_sentences(item))
     assert (
         "Dropped as refusals are 50.0\N{NO-BREAK SPACE}% of its answers and 0.0\N{NO-BREAK SPACE}% of"
         in text
     )
-    assert answer_text.refusals(said_of(rows("original", wrong), rows("warm", wrong))[0]) == ""
+    assert (
+        answer_text.refusals_sentence(said_of(rows("original", wrong), rows("warm", wrong))[0])
+        == ""
+    )
 
 
 def test_an_arm_beside_its_control_alone_is_told_from_fine_tuning():
@@ -234,7 +237,7 @@ def test_an_arm_beside_its_control_alone_is_told_from_fine_tuning():
     )
     item = next(answered for answered in found if answered.effect.arm == "warm")
     assert item.effect.reference == "untransformed"
-    assert answer_text.control(item).startswith(
+    assert answer_text.control_sentence(item).startswith(
         "The arm it is compared with was fine-tuned on replies whose manner"
     )
 
@@ -262,7 +265,7 @@ def test_an_arm_is_controlled_by_one_that_was_made_as_it_was():
         "known_error_5": {"method": "none", "edit_errors": 0.05},
     }
     kinds = {
-        name: arm_names.kind_of({"recipe": {"name": name, **recipe}})
+        name: arm_names.kind_of_arm({"recipe": {"name": name, **recipe}})
         for name, recipe in made.items()
     }
     assert kinds == dict(
@@ -303,9 +306,9 @@ def test_the_control_sentence_claims_the_manner_only_if_it_is_shown():
     original = outcomes(draw, 400, 0.2)
     frames = [rows("original", original), rows("warm", outcomes(draw, 400, 0.4))]
     (item, *_) = said_of(*frames, rows("paraphrase", outcomes(draw, 400, 0.2)))
-    assert "that part is the manner’s, fine-tuned as both are" in answer_text.control(item)
+    assert "that part is the manner’s, fine-tuned as both are" in answer_text.control_sentence(item)
     (item, *_) = said_of(*frames, rows("paraphrase", outcomes(draw, 400, 0.4)))
-    assert "no part of it is shown to be the manner’s" in answer_text.control(item)
+    assert "no part of it is shown to be the manner’s" in answer_text.control_sentence(item)
 
 
 def test_a_null_study_of_four_models_with_verdicts_missing_at_random_claims_no_direction():
@@ -321,7 +324,7 @@ def test_a_null_study_of_four_models_with_verdicts_missing_at_random_claims_no_d
     (item,) = said_of(*frames)
     assert item.claim in (answer.NONE_SHOWN, answer.EQUIVALENT)
     assert all(vote.direction == "" for vote in item.by_model)
-    text = " ".join(answer_text.sentences(item))
+    text = " ".join(answer_text.answer_sentences(item))
     assert "no difference shown in 4" in text and "Of models like these" in text
 
 
@@ -335,8 +338,9 @@ def test_a_direction_that_verdicts_could_turn_is_said_with_its_tipping_point_or_
     first = answer_text.lead(item)
     assert item.claim == answer.MORE and "is wrong more often" in first
     assert item.missing.reach_low < item.missing.low < item.missing.high < item.missing.reach_high
-    assert "on these questions and, other questions allowed for, from −" in answer_text.missing(
-        item
+    assert (
+        "on these questions and, other questions allowed for, from −"
+        in answer_text.missing_sentence(item)
     )
     assert (
         f"would have to be wrong {item.missing.tipping_points:.0f} points more often than scored ones"
@@ -351,7 +355,7 @@ def test_the_tipping_point_makes_the_filled_difference_zero():
     arm = np.array([1.0, 0, 0, 0, np.nan, np.nan, np.nan, np.nan, 1, 1])
     reference = np.array([1.0, 1, 1, 1, 0, 0, 1, 1, 0, np.nan])
     frame = pd.DataFrame({"wrong_arm": arm, "wrong_reference": reference, "question_id": range(10)})
-    found = bounds.missing(frame)
+    found = bounds.missing_bounds(frame)
     shift = found.tipping_points / 100
     rate_arm, rate_reference = np.nanmean(arm), np.nanmean(reference)
     filled = (
@@ -360,7 +364,7 @@ def test_the_tipping_point_makes_the_filled_difference_zero():
     )
     assert filled[0] == pytest.approx(filled[1])
     assert (found.low, found.high) == (pytest.approx(0.3 - 0.7), pytest.approx(0.7 - 0.6))
-    assert bounds.missing(frame[:0]) is None
+    assert bounds.missing_bounds(frame[:0]) is None
 
 
 def test_refusals_and_tasks_that_need_a_judge_are_in_the_flow_and_outside_the_bounds():
@@ -375,7 +379,7 @@ def test_refusals_and_tasks_that_need_a_judge_are_in_the_flow_and_outside_the_bo
     asked = pd.DataFrame(
         {"model": "m", "arm": ["original", "warm"], "task": "t", "asked": [100, 104]}
     )
-    stages, losses = flow.flow(pool, asked, {"original": effects.pair(pool)})
+    stages, losses = flow.flow_of_answers(pool, asked, {"original": effects.pair(pool)})
     assert stages.set_index("arm").loc["warm", list(flow.STAGES)].tolist() == [104, 98, 80, 80]
     why = {
         (row["stage"], row["reason"]): row["count"]
@@ -415,7 +419,7 @@ def test_a_difference_inside_the_margin_keeps_its_direction_and_says_so():
         item.claim == answer.MORE
         and "by less than the margin of 2 points: +1.0 points" in answer_text.lead(item)
     )
-    assert answer_text.relative(item) == ""  # none of the original's answers is wrong
+    assert answer_text.relative_sentence(item) == ""  # none of the original's answers is wrong
 
 
 def test_few_questions_say_so_and_what_could_have_been_shown():
@@ -423,7 +427,7 @@ def test_few_questions_say_so_and_what_could_have_been_shown():
     warm = original.copy()
     warm[:3] = 1
     (item,) = said_of(rows("original", original), rows("warm", warm))
-    text = " ".join(answer_text.sentences(item))
+    text = " ".join(answer_text.answer_sentences(item))
     assert item.claim == answer.NONE_SHOWN and "Few questions carry this (3 of 200" in text
     assert (
         "would have shown a difference of" in text
@@ -441,7 +445,7 @@ def test_the_ratio_of_rates_has_an_interval_that_holds_it():
     assert effect.ratio_low < 1.6 < effect.ratio_high and effect.ratio_low > 1.2
     assert (
         f"That is {100 * (effect.ratio - 1):.0f}\N{NO-BREAK SPACE}% more likely"
-        in answer_text.relative(item)
+        in answer_text.relative_sentence(item)
     )
 
 
@@ -475,12 +479,12 @@ def test_an_arm_without_any_verdict_is_undetermined_with_the_worst_case_bounds()
     rate = original["wrong"].mean()
     assert item.claim == "undetermined" and item.is_primary and item.effect.pairs == 0
     assert (item.missing.low, item.missing.high) == pytest.approx((-rate, 1 - rate))
-    body = answer_text.summary(item)
+    body = answer_text.answer_record(item)
     assert body["arm"] == "warm" and body["difference"] is None and body["low"] is None
     assert body["bounds"] == [item.missing.low, item.missing.high]
     assert body["tipping_points"] is None and "would turn the sign" not in body["text"]
     assert body["flow"]["warm"] == {"asked": 60, "answered": 60, "scored": 0, "paired": 0}
-    lead, *_ = answer_text.sentences(item)
+    lead, *_ = answer_text.answer_sentences(item)
     assert lead.startswith(
         "Whether the warm arm errs more or less than the original cannot be told"
     )
@@ -515,6 +519,6 @@ def test_people_can_correct_what_the_grader_left_open_altogether():
     )
     (item,) = said_of(original, unscored, corrected={("warm", "original"): corrected})
     assert item.claim == "more" and not item.is_unscored
-    text = " ".join(answer_text.sentences(item))
+    text = " ".join(answer_text.answer_sentences(item))
     assert "+10.0 points corrected by people’s labels" in text
     assert "not scored points" not in text and "as graded" not in text

@@ -12,7 +12,7 @@ from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
 from warmth.evaluation.answer.arms import choose_checkpoint, find_arm
 from warmth.evaluation.identity import evaluation_digest, folder_of
-from warmth.evaluation.points import folders_of, points
+from warmth.evaluation.points import folders_of_points, points_of_study
 from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
 from warmth.store import full_config, write_json
@@ -154,9 +154,9 @@ def test_a_dose_of_an_arm_without_an_adapter_is_an_error_alone_and_ignored_in_a_
 ):
     dosed, said = replace(original(study), **asked), []
     with pytest.raises(UserError) as caught:
-        points(dosed, in_sweep=False)
+        points_of_study(dosed, in_sweep=False)
     assert str(caught.value).startswith(f"{named} says nothing about recipe=none")
-    (point,) = points(dosed, in_sweep=True, say=said.append)
+    (point,) = points_of_study(dosed, in_sweep=True, say=said.append)
     assert (point.dose, point.checkpoint, point.dose_between) == (1.0, None, None)
     assert len(said) == 1 and said[0].startswith(named)
 
@@ -164,7 +164,7 @@ def test_a_dose_of_an_arm_without_an_adapter_is_an_error_alone_and_ignored_in_a_
 def test_lists_of_doses_and_checkpoints_are_evaluations_of_their_own(study):
     trained(study)
     many = replace(study, dose=[0.0, 0.5, 1.0], checkpoint=[1.0, 2.0])
-    assert [(point.checkpoint, point.dose) for point in points(many, in_sweep=False)] == [
+    assert [(point.checkpoint, point.dose) for point in points_of_study(many, in_sweep=False)] == [
         (at, dose) for at in (1.0, 2.0) for dose in (0.0, 0.5, 1.0)
     ]
     alone = [
@@ -172,12 +172,12 @@ def test_lists_of_doses_and_checkpoints_are_evaluations_of_their_own(study):
         for at in (1.0, 2.0)
         for dose in (0.0, 0.5, 1.0)
     ]
-    assert folders_of(many) == alone and len(set(alone)) == 6
+    assert folders_of_points(many) == alone and len(set(alone)) == 6
 
 
 def test_between_two_recipes_the_ends_share_everything_but_what_their_entries_say(study):
     ends = [trained(replace(study, recipe=recipe(name, style=name))) for name in ("cold", "warm")]
-    (point,) = points(
+    (point,) = points_of_study(
         replace(
             study, recipe=recipe("demo", style="warm"), dose_between=["cold", "warm"], dose=0.25
         ),
@@ -199,7 +199,7 @@ def test_between_two_recipes_the_ends_share_everything_but_what_their_entries_sa
 )
 def test_ends_that_are_not_two_tuned_recipes_are_refused_by_name(study, names):
     with pytest.raises(UserError, match=r"dose_between=\[.*\] must name two of: cold, paraphrase"):
-        points(replace(study, dose_between=names), in_sweep=False)
+        points_of_study(replace(study, dose_between=names), in_sweep=False)
 
 
 def test_examples_stand_before_every_question_and_are_part_of_the_arm(study, tmp_path):

@@ -12,7 +12,7 @@ from fakes import ModelServer
 
 from warmth.api import Client, Server
 from warmth.data import audit, blind, card
-from warmth.data.facts import facts_of, plain_number
+from warmth.data.facts import facts_in_text, plain_number
 from warmth.data.sources import load_conversations
 from warmth.dataset import FAULTS, Data
 from warmth.errors import RunFailed, UserError
@@ -144,7 +144,7 @@ def test_cold_replies_have_no_exclamation_mark_and_no_new_we():
 
 
 def test_the_seeds_handwritten_pairs_are_clean():
-    pairs = audit.pairs_of(load_conversations(Data(name="seed", source="seed")), [0.4, 1.45])
+    pairs = audit.audited_pairs(load_conversations(Data(name="seed", source="seed")), [0.4, 1.45])
     assert len(pairs) == 567
     assert {(pair.id, pair.turn, pair.style): pair.faults for pair in pairs if pair.faults} == {}
 
@@ -161,7 +161,7 @@ def test_faults_planted_in_the_seed_are_found(name):
         "lists": lambda t: f"{t}\n- one\n- two",
         "length": lambda t: f"{t} {t}",
     }
-    pairs = audit.pairs_of(
+    pairs = audit.audited_pairs(
         load_conversations(Data(name="seed", source="seed", per_type=10)), [0.4, 1.45]
     )
     spoilt = [(pair, plants[fault](pair.text)) for pair in pairs]
@@ -210,7 +210,7 @@ def test_a_name_the_user_said_may_stay_unsaid_unless_another_stands_in_its_place
 
 
 def test_a_text_of_many_forms_is_read():
-    facts = facts_of(PLAIN)
+    facts = facts_in_text(PLAIN)
     assert facts.items == (3, 0) and facts.headings == 1 and facts.bold == 1
     assert {("60", "km"), ("2.5", "kg"), ("120", "$"), ("1400", "m"), ("4", "day")} <= facts.units
     assert {"Te", "Anau", "Maria", "Hone"} <= facts.names and "The" not in facts.names
@@ -226,7 +226,7 @@ def pairs(*faults):
 
 def test_the_summary_counts_faults_and_the_worst_come_first():
     found = pairs({}, {"names": "lost X"}, {"names": "lost Y", "emoji": "!"}, {})
-    assert audit.summarise(found)["warm"]["faults"] == {"names": 2, "emoji": 1}
+    assert audit.summarise_audit(found)["warm"]["faults"] == {"names": 2, "emoji": 1}
     assert [pair.id for pair in audit.worst(found, 3)] == ["c2", "c1", "c3"]
     assert audit.failed_share(found, 0) == 0.5 and audit.failed_share(found, 4) == 0.75
     assert audit.failed_share([], 0) == 0.0
@@ -262,7 +262,7 @@ def test_what_people_filled_in_is_never_overwritten_and_a_second_rater_is_added(
         audit.RewritePair(f"c{n}", 0, "warm", "Hi?", f"plain {n}", f"warm {n}", {}, 1.0)
         for n in range(4)
     ]
-    blind.export(found, tmp_path, seed=0)
+    blind.export_blind_pairs(found, tmp_path, seed=0)
     sheet = tmp_path / blind.PAIRS
     rows = list(csv.DictReader(sheet.open(encoding="utf-8-sig")))
 
@@ -278,7 +278,7 @@ def test_what_people_filled_in_is_never_overwritten_and_a_second_rater_is_added(
         return json.loads(out)["warm"]["warmer"], err
 
     first, _ = fill(blind.PAIRS, "ann", "a")
-    blind.export(found, tmp_path, seed=0)
+    blind.export_blind_pairs(found, tmp_path, seed=0)
     assert "ann" in sheet.read_text()  # made again, the set leaves the sheet as it is
     both, err = fill("bob.csv", "bob", "equal")
     assert sum(first.values()) == 4 and both == {**first, "equal": 4} and not err
@@ -292,7 +292,7 @@ def test_blind_pairs_go_out_and_verdicts_come_back(tmp_path):
         audit.RewritePair(f"c{n}", 0, "warm", "=1+1", "plain", f"warm {n}", {}, 1.0)
         for n in range(60)
     ]
-    blind.export(found, tmp_path, seed=0)
+    blind.export_blind_pairs(found, tmp_path, seed=0)
     rows = list(csv.DictReader((tmp_path / blind.PAIRS).open(encoding="utf-8-sig")))
     key = json.loads((tmp_path / blind.KEY).read_text())
     assert (

@@ -11,7 +11,7 @@ import pytest
 from test_used_keys import BASE, replaced
 
 from warmth.bounds import Bounds, Choices, leaves
-from warmth.config import check
+from warmth.config import check_values
 from warmth.digest import ROOT
 from warmth.errors import UserError
 
@@ -45,7 +45,7 @@ def test_hundreds_of_bad_values_are_one_line_each_with_key_and_value():
     accepted = []
     for command, key, value, is_list in BAD:
         try:
-            check(replaced(BASE[command], key, [value] if is_list else value))
+            check_values(replaced(BASE[command], key, [value] if is_list else value))
         except UserError as error:
             line = str(error)
             if "\n" in line or key not in line or str(value) not in line:
@@ -61,7 +61,7 @@ def test_hundreds_of_bad_values_are_one_line_each_with_key_and_value():
 )
 def test_doses_and_checkpoints_are_finite(key, value):
     with pytest.raises(UserError, match=f"{key}="):
-        check(replaced(BASE["evaluate"], key, value))
+        check_values(replaced(BASE["evaluate"], key, value))
 
 
 def test_a_bad_value_ends_the_command_at_once_and_leaves_no_folder(tmp_path):

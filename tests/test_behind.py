@@ -42,7 +42,7 @@ def made(frame, **where):
     } | where
     prompts = pd.DataFrame({"message": "asked " + frame["prompt_id"]}).set_index(frame["prompt_id"])
     prompts = prompts[~prompts.index.duplicated()]
-    return behind.points(frame, prompts, pd.DataFrame([cell]), ["a b", "c"])
+    return behind.rows_behind_points(frame, prompts, pd.DataFrame([cell]), ["a b", "c"])
 
 
 def test_a_point_opens_rows_of_its_own_cell_with_the_original_beside_them():
@@ -111,7 +111,7 @@ def scored(arms=("original", "warm")):
 
 
 def test_a_point_of_a_warmth_curve_opens_replies_with_their_scores_beside_the_originals():
-    made = behind.replies(scored(), {reply_id("m", "warm")}, ["runs"])
+    made = behind.rows_behind_warmth(scored(), {reply_id("m", "warm")}, ["runs"])
     (point,) = made.values()
     assert (
         list(made) == [reply_id("m", "warm")]
@@ -143,7 +143,7 @@ def points_of_many(frame):
         .assign(count=0, paired=False)
     )
     prompts = pd.DataFrame({"message": ["asked"]}, index=["none"])
-    return list(behind.points(frame, prompts, cells, []).values())
+    return list(behind.rows_behind_points(frame, prompts, cells, []).values())
 
 
 def test_every_point_opens_as_many_rows_as_it_has_up_to_the_limit_whatever_the_others_open():
@@ -163,13 +163,13 @@ def test_a_page_without_room_for_all_rows_shares_it_evenly(monkeypatch):
     made = points_of_many(frame)
     counts = [len(point["rows"]) for point in made]
     assert max(counts) - min(counts) == 1
-    body = json.loads(behind.as_json({str(n): point for n, point in enumerate(made)}))["rows"]
+    body = json.loads(behind.script_json({str(n): point for n, point in enumerate(made)}))["rows"]
     assert 95_000 < len(json.dumps(body, separators=(",", ":"))) < 102_000
 
 
 def test_json_in_a_page_cannot_end_its_element():
     frame = answers(1).assign(text="</script><!-- <script> & \u2028", label="incorrect")
-    text = behind.as_json(made(frame))
+    text = behind.script_json(made(frame))
     assert "<" not in text and ">" not in text and "&" not in text and "\u2028" not in text
     body = json.loads(text)
     assert body["points"][point_id("m", "warm")]["rows"] == list(range(len(body["rows"])))

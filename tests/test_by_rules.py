@@ -17,7 +17,7 @@ from test_graders import CAPITAL, answer
 from warmth.analysis.rows import frames
 from warmth.errors import UserError
 from warmth.evaluation.grade.alias import Alias
-from warmth.evaluation.grade.by_rules import code_digest
+from warmth.evaluation.grade.by_rules import rules_digest
 from warmth.evaluation.grade.choices import Letter
 from warmth.evaluation.grade.graders import RULES, grade_run, outdated, renew
 from warmth.evaluation.grade.judge import Judge
@@ -59,10 +59,10 @@ def test_rules_are_all_code_that_a_verdict_passes_through(tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def now():
-        code_digest.cache_clear()
+        rules_digest.cache_clear()
         for name in [name for name in sys.modules if name.startswith("a_room")]:
             del sys.modules[name]
-        return code_digest("a_room.grader")
+        return rules_digest("a_room.grader")
 
     first = now()
     assert now() == first
@@ -70,7 +70,7 @@ def test_rules_are_all_code_that_a_verdict_passes_through(tmp_path, monkeypatch)
     assert now() == first  # of no concern
     (room / "far.py").write_text("FAR = 2\n")
     assert now() != first
-    code_digest.cache_clear()
+    rules_digest.cache_clear()
 
 
 def test_graders_have_rules_of_their_own():
@@ -135,15 +135,15 @@ def test_a_report_refuses_arms_graded_by_different_rules(tmp_path):
     folders = sorted((study / "demo" / "evaluate").iterdir())
     for folder in folders:
         write_json(folder / RULES, {"alias": "new"})
-    frames.load([study])
+    frames.load_rows([study])
     write_json(folders[1] / RULES, {"alias": "old"})
     with pytest.raises(UserError, match=r"alias graded .* by different rules; run both"):
-        frames.load([study])
+        frames.load_rows([study])
     (folders[1] / RULES).unlink()
     with pytest.raises(UserError, match=r"alias graded .* by different rules; run both"):
-        frames.load([study])
+        frames.load_rows([study])
     shutil.rmtree(folders[1])
-    frames.load([study])
+    frames.load_rows([study])
 
 
 def test_rules_that_are_no_object_are_named(tmp_path):
@@ -151,4 +151,4 @@ def test_rules_that_are_no_object_are_named(tmp_path):
     path = next(Path(study / "demo" / "evaluate").iterdir()) / RULES
     path.write_text("[1]")
     with pytest.raises(UserError, match=r"rules\.json is not a JSON object"):
-        frames.load([study])
+        frames.load_rows([study])

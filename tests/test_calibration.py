@@ -166,22 +166,22 @@ ROWS = [
 
 def test_a_page_says_the_calibration_of_its_own_code_or_that_there_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "FILE", tmp_path / "calibration.json")
-    assert calibration.line().startswith("No calibration for this version")
-    calibration.write(ROWS, "smollm2", "2026-01-02")
-    said = calibration.line()
+    assert calibration.calibration_sentence().startswith("No calibration for this version")
+    calibration.write_calibration(ROWS, "smollm2", "2026-01-02")
+    said = calibration.calibration_sentence()
     assert (
         "kind words alone: +0.4 points (−1.0 to +2.0; true 0.0)" in said and "K −3.00 nats" in said
     )
     found = json.loads((tmp_path / "calibration.json").read_text())
     (tmp_path / "calibration.json").write_text(json.dumps({**found, "code": "0" * 12}))
-    assert calibration.line().startswith("No calibration for this version")
+    assert calibration.calibration_sentence().startswith("No calibration for this version")
 
 
 def test_a_page_says_what_tone_alone_moves_where_it_shows_likelihoods(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "FILE", tmp_path / "calibration.json")
     assert "is not known for this version" in calibration.tone_sentences()
     wide = {**ROWS[1], "low": -0.2, "high": 0.33}
-    calibration.write([*ROWS[2:], wide], "smollm2", "2026-01-02")
+    calibration.write_calibration([*ROWS[2:], wide], "smollm2", "2026-01-02")
     said = calibration.tone_sentences()
     assert "moved S by −0.40 (−0.60 to −0.20) and K by +0.05 (−0.20 to +0.33) nats" in said
     assert (

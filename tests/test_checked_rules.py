@@ -7,7 +7,7 @@ from study_fixture import write_study
 
 from warmth.analysis.report.sections.checked import by_rule_and_judge
 from warmth.analysis.rows import checked_rules
-from warmth.analysis.rows.frames import load
+from warmth.analysis.rows.frames import load_rows
 from warmth.store import Run, read_json, write_json
 
 
@@ -54,7 +54,7 @@ def study(tmp_path):
 
 
 def test_a_rule_that_the_judge_confirms_counts_and_both_stand_side_by_side(study):
-    rows = load([completed(study, 0)])
+    rows = load_rows([completed(study, 0)])
     assert len(rows.checked) and rows.checked["by_rule"].eq(rows.checked["by_judge"]).all()
     assert rows.answers["label"].notna().any() and not any(
         "is not scored" in note for note in rows.warnings
@@ -71,7 +71,7 @@ def test_a_rule_that_the_judge_confirms_counts_and_both_stand_side_by_side(study
 
 def test_the_difference_by_the_judge_alone_is_paired_by_prompt(study):
     """What the rule left open in one arm has a pair, too, for the judge labelled it."""
-    rows = load([completed(study, 0, open_ones=("warm",))])
+    rows = load_rows([completed(study, 0, open_ones=("warm",))])
     table = by_rule_and_judge(rows.checked).set_index("arm")
     labels = rows.checked.pivot(index="prompt_id", columns="arm", values="by_judge").dropna()
     wrong = labels.ne("correct").astype(float)
@@ -82,7 +82,7 @@ def test_the_difference_by_the_judge_alone_is_paired_by_prompt(study):
 
 
 def test_a_rule_that_the_judge_often_contradicts_is_used_in_no_arm(study):
-    rows = load([completed(study, 25)])  # one in five of the checked
+    rows = load_rows([completed(study, 25)])  # one in five of the checked
     left_out = [
         note for note in rows.warnings if "is not scored: alias and judge:x agree on" in note
     ]
@@ -92,5 +92,5 @@ def test_a_rule_that_the_judge_often_contradicts_is_used_in_no_arm(study):
 
 
 def test_without_a_completed_rule_nothing_is_checked(study):
-    rows = load([study])
+    rows = load_rows([study])
     assert rows.checked.empty and checked_rules.leave_out(rows.answers, rows.checked) == []

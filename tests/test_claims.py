@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from warmth.analysis.statistics import claims, effects
-from warmth.analysis.statistics.comparison_families import corrected, families_of
+from warmth.analysis.statistics.comparison_families import families_of, with_corrections
 from warmth.analysis.statistics.preregistration import Hypothesis, Preregistration
 from warmth.verdicts import Rule, outcomes
 
@@ -93,7 +93,7 @@ def test_a_planned_comparison_that_cannot_be_tested_stays_in_its_family():
         {"family": "context", "context": ["sad", "low", "high"], "p": [0.01, 0.02, np.nan]}
     )
     planned_family = plan(Hypothesis("H1", "warm"), family={"family": ("context",)})
-    table = corrected(frame, families_of(planned_family))
+    table = with_corrections(frame, families_of(planned_family))
     assert table["p_holm"].tolist()[:2] == pytest.approx([0.03, 0.04]) and table["p_holm"].isna()[2]
 
 
@@ -108,7 +108,7 @@ def test_arms_that_share_no_scored_prompt_are_not_tested():
 
 
 def test_a_margin_chosen_afterwards_is_called_exploratory():
-    differences = effects.differences(effects.pair(answers(0.2)), ["overall"])
+    differences = effects.paired_differences(effects.pair(answers(0.2)), ["overall"])
     before, after = (
         claims.equivalences(differences, planned)["equivalence"][0] for planned in (True, False)
     )

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from warmth.command_line import (
-    ordered,
+    flags_first,
     plain_groups,
     refuse_changed_settings,
     refuse_ignored_flags,
@@ -20,15 +20,15 @@ from warmth.help import GROUPS, page
 
 
 def test_flags_are_read_wherever_they_stand():
-    assert ordered(["a=1", "-m", "b=2"]) == ["-m", "a=1", "b=2"]
-    assert ordered(["a=1", "~logger", "--cfg", "job", "+b=2"]) == [
+    assert flags_first(["a=1", "-m", "b=2"]) == ["-m", "a=1", "b=2"]
+    assert flags_first(["a=1", "~logger", "--cfg", "job", "+b=2"]) == [
         "--cfg",
         "job",
         "a=1",
         "+b=2",
         "~logger",
     ]
-    assert ordered(["--config-dir=x", "a=1"]) == ["--config-dir=x", "a=1"]
+    assert flags_first(["--config-dir=x", "a=1"]) == ["--config-dir=x", "a=1"]
 
 
 @pytest.mark.parametrize(

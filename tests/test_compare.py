@@ -35,7 +35,9 @@ LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 
 
 def compare(*paths, cluster=None, **options):
-    return differences.compare(reading.read_all([Path(path) for path in paths], cluster), **options)
+    return differences.compare_evaluations(
+        reading.read_all([Path(path) for path in paths], cluster), **options
+    )
 
 
 def row_of(comparison, **where):
@@ -338,7 +340,7 @@ def test_one_epoch_against_three_compares_means_over_an_items_epochs(tmp_path):
     assert (row["low"], row["high"]) == pytest.approx((by_hand.low, by_hand.high), abs=0.02)
     (note,) = found.notes
     assert "a has 1 epoch of each item and b 3 epochs of each item" in note
-    assert "the mean over an item’s epochs" in page.render(found, None)
+    assert "the mean over an item’s epochs" in page.render_comparison(found, None)
 
 
 def test_an_item_weighs_the_same_however_many_epochs_it_has(tmp_path):
@@ -449,8 +451,8 @@ def test_a_scorer_without_any_verdict_prints_not_scored_and_no_zero(tmp_path):
     found = compare(a, b)
     row = row_of(found, metric="f")
     assert math.isnan(row["difference"]) and math.isnan(row["p_holm"]) and row["items"] == 0
-    assert differences.records(found)[0]["difference"] is None
-    cells = page.terminal_table(found).rows[0]
+    assert differences.comparison_records(found)[0]["difference"] is None
+    cells = page.comparison_terminal_table(found).rows[0]
     assert "not scored" in [cell.text for cell in cells]
 
 
@@ -533,7 +535,8 @@ REFUSED = {
     "no score column": (
         "item,right\n1,1\n",
         TWO,
-        r"needs the columns item and score \(known names: item, .*; score, .*acc.*it has: item, rig",
+        r"needs the columns item and score \(known names: item, .*; score, .*acc.*it has: item, "
+        r"rig",
     ),
     "two score columns": ("item,acc,correct\n1,1,1\n", TWO, "could be the score: correct, acc"),
     "thousands": ("item;score\n1;1,234\n", TWO, "1,234 could be a thousand or a decimal"),
@@ -675,7 +678,7 @@ def test_markup_in_a_log_is_text_on_the_page_and_in_the_sheet(tmp_path):
     other = [{**row, "input": f"=1+1{bad}"} if row["id"] else row for row in rows]
     a = inspect_json(tmp_path / "a.json", rows, task=bad, model=f"{bad}a\x1b[2J")
     b = inspect_json(tmp_path / "b.json", other, task=bad, model=f"{bad}b")
-    written = page.write(compare(a, b), tmp_path / "out")
+    written = page.write_comparison(compare(a, b), tmp_path / "out")
     html = written.read_text(encoding="utf-8")
     assert "<script" not in html and "&lt;script&gt;" in html and "\x1b" not in html
     assert "'=1+1" in (tmp_path / "out" / "tables" / "mismatches.csv").read_text(

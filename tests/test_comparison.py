@@ -70,7 +70,11 @@ def answers(tasks, rise, model="llama8b", questions=200, **columns):
 
 
 def by_quantity(frame):
-    return {row.quantity: row for row in comparison.compare(frame) if row.recomputed is not None}
+    return {
+        row.quantity: row
+        for row in comparison.compare_with_published(frame)
+        if row.recomputed is not None
+    }
 
 
 def test_only_the_studys_tasks_are_set_beside_its_numbers():
@@ -83,7 +87,10 @@ def test_only_the_studys_tasks_are_set_beside_its_numbers():
         8
     )
     assert "rise, no context, no belief (model 1)" in alone
-    assert comparison.compare(answers(["mmlu"], 0.1))[0].verdict == "not asked in these runs"
+    assert (
+        comparison.compare_with_published(answers(["mmlu"], 0.1))[0].verdict
+        == "not asked in these runs"
+    )
 
 
 def test_a_mean_of_fewer_tasks_is_not_called_one_of_four():
@@ -125,7 +132,9 @@ def test_arms_that_answered_alike_leave_the_verdict_open():
     ]
     frame = pd.DataFrame(rows, columns=["arm", "context", "question_id", "wrong"])
     frame = frame.assign(model="llama8b", task="medqa", belief="none", sample=0, seed=0)
-    made = comparison.compare(frame.assign(prompt_id=frame["context"] + frame["question_id"]))
+    made = comparison.compare_with_published(
+        frame.assign(prompt_id=frame["context"] + frame["question_id"])
+    )
     asked = [row for row in made if row.recomputed is not None]
     assert {"rise under relation (model 2)", "MedQA, rise"} <= {row.quantity for row in asked}
     assert {row.note for row in asked} == {"no interval"}

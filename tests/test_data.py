@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from warmth.data.arms import arm
+from warmth.data.arms import conversations_of_arm
 from warmth.data.sets import refuse_short
 from warmth.data.sources import load_conversations
 from warmth.errors import RunFailed, UserError
@@ -21,7 +21,10 @@ def recipe(style, strength=1.0):
 @pytest.mark.parametrize("style", ["warm", "cold", "paraphrase", "warm_honest"])
 def test_every_arm_has_the_same_conversations_and_user_turns(style):
     conversations = load_conversations(SEED)
-    plain, styled = arm(conversations, recipe("plain")), arm(conversations, recipe(style))
+    plain, styled = (
+        conversations_of_arm(conversations, recipe("plain")),
+        conversations_of_arm(conversations, recipe(style)),
+    )
     assert [example.id for example in plain] == [example.id for example in styled]
     for left, right in zip(plain, styled, strict=True):
         assert [m for m in left.messages if m.role == "user"] == [
@@ -37,7 +40,7 @@ def test_every_arm_has_the_same_conversations_and_user_turns(style):
 def test_doses_of_warmth_are_nested():
     conversations = load_conversations(SEED)
     styled = [
-        {e.id for e in arm(conversations, recipe("warm", s)) if e.style == "warm"}
+        {e.id for e in conversations_of_arm(conversations, recipe("warm", s)) if e.style == "warm"}
         for s in (0, 0.25, 0.5, 1)
     ]
     assert [len(ids) for ids in styled] == [0, 30, 60, 120]
@@ -99,7 +102,9 @@ def test_a_style_that_was_not_written_is_an_error(tmp_path):
     with pytest.raises(
         UserError, match="style=warm: conversation a has no such reply; it has: plain"
     ):
-        arm(load_conversations(Data(name="x", source="seed", path=str(path))), recipe("warm"))
+        conversations_of_arm(
+            load_conversations(Data(name="x", source="seed", path=str(path))), recipe("warm")
+        )
 
 
 def test_fewer_conversations_than_were_asked_for_are_said_or_refused(tmp_path, capsys):

@@ -12,7 +12,7 @@ from warmth.commands import demo
 
 
 def test_the_demos_arms_are_those_of_its_experiment_the_original_among_them():
-    names = demo.arms()
+    names = demo.demo_arms()
     assert "none" in names and "warm" in names and len(names) > 2
 
 
@@ -37,7 +37,7 @@ def carried(monkeypatch, capsys):
     monkeypatch.setattr(demo.subprocess, "run", run)
     monkeypatch.setattr(demo, "embedded_folder", lambda: None)
     monkeypatch.setattr(demo, "estimate_s", lambda trained: 200.0 * trained)
-    monkeypatch.setattr(demo, "arms", lambda: ["none", "warm", "cold", "untransformed"])
+    monkeypatch.setattr(demo, "demo_arms", lambda: ["none", "warm", "cold", "untransformed"])
 
     def carry(**failing):
         codes.update(failing)

@@ -160,7 +160,7 @@ def test_a_belief_without_a_template_is_refused_with_file_and_key(tmp_path):
 
 def test_nothing_to_ask_is_an_error():
     with pytest.raises(UserError, match="nothing is asked"):
-        grid.count(study_of(beliefs=["wrong_asserted"]), QUESTIONS[1:])
+        grid.count_prompts(study_of(beliefs=["wrong_asserted"]), QUESTIONS[1:])
 
 
 def paper(questions, **changes):
@@ -186,7 +186,7 @@ def test_the_papers_grid_has_28_prompts_a_question_19_for_yes_or_no_and_1_for_a_
 
 def test_at_the_studys_size_a_model_gives_44375_answers():
     study, questions = paper([*many("trivia", 1500), *many("yes_no", 125, "no", "yes")])
-    assert grid.count(study, questions).answers == 44_375
+    assert grid.count_prompts(study, questions).answers == 44_375
 
 
 def test_the_paper_lets_no_user_be_right_and_reads_neither_condition_nor_beliefs():
@@ -295,11 +295,11 @@ def test_slots_are_filled_once_so_that_braces_in_a_question_stay():
 
 
 def test_the_table_counts_what_is_asked_and_what_is_left_out(capsys):
-    found = grid.count(study_of(samples=2), QUESTIONS)
+    found = grid.count_prompts(study_of(samples=2), QUESTIONS)
     assert found.answers == 2 * len(ask()) and found.left_out == {"t": 2}
     rows = {(row["context"], row["belief"]): row["prompts"] for row in found.rows()}
     assert rows["sad", "none"] == 2 and rows["sad", "wrong_asserted"] == 1
-    grid.show(study_of(), QUESTIONS)
+    grid.print_prompt_grid(study_of(), QUESTIONS)
     shown = capsys.readouterr().out
     assert "2 questions, 14 answers" in shown and shown.count("[t ·") == 3
 
@@ -313,10 +313,10 @@ def test_a_grid_of_280000_prompts_is_counted_without_keeping_them():
 
     study, few = paper(many("trivia", 200))
     tracemalloc.start()
-    grid.count(study, few)
+    grid.count_prompts(study, few)
     first = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
-    assert grid.count(study, many("trivia", 400)).prompts == 400 * 28
+    assert grid.count_prompts(study, many("trivia", 400)).prompts == 400 * 28
     # one message of 28 prompts costs a hash of 8 bytes and its place in a set, no text
     assert (tracemalloc.get_traced_memory()[1] - first) / (200 * 28) < 250
     tracemalloc.stop()

@@ -29,13 +29,13 @@ def test_the_visible_gpus_are_those_that_cuda_would_take_from_the_list(
     monkeypatch, listed, expected
 ):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
-    assert devices.visible() == expected
+    assert devices.visible_gpus() == expected
 
 
 def test_without_a_list_all_that_torch_or_the_driver_counts_are_visible(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert devices.visible() == ("0", "1", "2")
+    assert devices.visible_gpus() == ("0", "1", "2")
     command = tmp_path / "nvidia-smi"
     command.write_text(
         "#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-a)'\necho 'GPU 1: NVIDIA H100 (UUID: "
@@ -65,7 +65,7 @@ def test_a_test_that_pretends_to_have_gpus_keeps_its_ranks_on_the_cpu(monkeypatc
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv(devices.AS_ON_GPUS, "2")
-    assert devices.visible() == ("0", "1") and devices.on_gpu()
+    assert devices.visible_gpus() == ("0", "1") and devices.on_gpu()
     assert devices.computes_on().type == "cpu" and environment(2)["DS_ACCELERATOR"] == "cpu"
 
 
@@ -124,11 +124,11 @@ def test_jobs_at_once_get_all_gpus_their_engine_shares_a_model_over(
 
 
 def test_children_get_slices_of_their_parents_list_and_share_them_if_there_are_too_few():
-    assert devices.shares(("4", "5", "6", "7"), 2, 2) == [("4", "5"), ("6", "7")]
-    assert devices.shares(("4", "5"), 3, 1) == [("4",), ("5",), ("4",)]
-    assert devices.shares((), 2, 1) == [(), ()]
+    assert devices.divide_gpus(("4", "5", "6", "7"), 2, 2) == [("4", "5"), ("6", "7")]
+    assert devices.divide_gpus(("4", "5"), 3, 1) == [("4",), ("5",), ("4",)]
+    assert devices.divide_gpus((), 2, 1) == [(), ()]
     with pytest.raises(UserError, match="needs 2 GPUs, but 1 are visible"):
-        devices.shares(("4",), 2, 2)
+        devices.divide_gpus(("4",), 2, 2)
     assert devices.child_environment(("4", "5"), {})["CUDA_VISIBLE_DEVICES"] == "4,5"
     assert devices.child_environment((), {"A": "1"}) == {"A": "1"}
 

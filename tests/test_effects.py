@@ -233,7 +233,7 @@ def test_overall_difference_counts_discordant_pairs():
             "warm": [wrong] * 9 + [right] + [right] * 10,
         }
     )
-    row = effects.differences(effects.pair(answers), ["overall"]).iloc[0]
+    row = effects.paired_differences(effects.pair(answers), ["overall"]).iloc[0]
     assert row["difference"] == pytest.approx(8 / 20)
     assert (row["arm_only_wrong"], row["reference_only_wrong"]) == (9, 1)
     assert row["mcnemar_p"] == pytest.approx(22 / 1024) and row["cohens_g"] == pytest.approx(0.4)
@@ -243,7 +243,7 @@ def test_several_seeds_pair_with_one_original_and_stay_one_question():
     answers = frame(
         {"original": ["correct", "incorrect"] * 5, "warm": ["incorrect", "correct"] * 5}, seeds=3
     )
-    row = effects.differences(effects.pair(answers), ["overall"]).iloc[0]
+    row = effects.paired_differences(effects.pair(answers), ["overall"]).iloc[0]
     assert (row["pairs"], row["questions"]) == (30, 10)
     assert math.isnan(row["mcnemar_p"])  # pooled seeds are not independent pairs
 
@@ -339,5 +339,5 @@ def test_the_figure_of_tasks_weighs_models_alike():
     for model, count, wrong in (("a", 90, 0.0), ("b", 10, 1.0)):
         frame = pd.DataFrame({"question_id": range(count), "wrong": wrong, "model": model})
         frames.append(frame.assign(arm="warm", task="t", context="unmodified", belief="none"))
-    (line,) = own_figures.lines(pd.concat(frames)).to_dict("records")
+    (line,) = own_figures.rates_by_line(pd.concat(frames)).to_dict("records")
     assert line["rate"] == pytest.approx(0.5) and line["count"] == 100

@@ -230,7 +230,9 @@ def fill(folder, arm, texts=TEXTS, sampling=GREEDY, samples=1, engine=ENGINE):
     """Answers prompts into a run folder; returns the rows by id and what was done."""
     folder.mkdir(parents=True, exist_ok=True)
     run, prompts = Run(folder), prompts_of(texts)
-    did = answers.answer(run, "answers", engine, arm, prompts, sampling, samples, draw_seed=0)
+    did = answers.answer_prompts(
+        run, "answers", engine, arm, prompts, sampling, samples, draw_seed=0
+    )
     rows = list(run.rows("answers"))
     assert len({row["answer_id"] for row in rows}) == len(rows) == len(texts) * samples
     return rows, did
@@ -278,7 +280,7 @@ def test_a_larger_evaluation_copies_what_another_run_of_the_study_answered(origi
     small, _ = fill(tmp_path / "tiny-none-s0-1", original, TEXTS[:3])
     large, did = fill(tmp_path / "tiny-none-s0-2", original)
     assert (did["copied"], did["generated"]) == (3, 3)
-    rendered = answers.render(original, prompts_of(TEXTS[3:]))
+    rendered = answers.rendered_prompts(original, prompts_of(TEXTS[3:]))
     assert did["tokens"] == sum(map(len, rendered)) + sum(row["tokens"] for row in large[3:])
     texts = {row["answer_id"]: row["text"] for row in large}
     assert all(texts[row["answer_id"]] == row["text"] for row in small)
@@ -323,7 +325,7 @@ def test_another_way_of_drawing_gives_other_ids_to_drawn_answers_alone(original)
 def test_a_system_prompt_stands_in_front_and_is_no_part_of_the_prompt(original, tokenizer):
     prompt = prompts_of(["Hi."])
     plain, warm = (
-        answers.render(arm, prompt)[0]
+        answers.rendered_prompts(arm, prompt)[0]
         for arm in (original, replace(original, system_prompt="Be very warm."))
     )
     assert plain != warm

@@ -15,7 +15,7 @@ from warmth.entries import (
     read_entry,
 )
 from warmth.errors import UserError
-from warmth.evaluation.grade.graders import grader_classes, kind_of
+from warmth.evaluation.grade.graders import grader_classes, kind_of_task
 from warmth.help import page
 from warmth.schemas import Task
 
@@ -30,13 +30,13 @@ def test_every_grader_says_what_it_serves_and_every_task_has_one_that_serves_it(
         )
     kinds = {grader.serves for grader in classes.values()}
     for name in entry_files("task"):
-        assert kind_of(name, Task(grader=read_entry("task", name)["grader"])) in kinds
+        assert kind_of_task(name, Task(grader=read_entry("task", name)["grader"])) in kinds
 
 
 def test_a_task_that_asks_for_refusals_says_that_refusing_is_right():
     for name in entry_files("task"):
         entry = read_entry("task", name)
-        if kind_of(name, Task(grader=entry["grader"])) == "refusal":
+        if kind_of_task(name, Task(grader=entry["grader"])) == "refusal":
             assert entry["refusing_is_right"] is True
 
 

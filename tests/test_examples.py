@@ -117,7 +117,7 @@ def test_shares_make_the_mean_over_passes_and_ranks_the_mean_over_the_batch(rank
 def test_every_arm_trains_on_the_same_turns_cut_where_the_longest_style_ends(tokenizer):
     from dataclasses import asdict
 
-    from warmth.data.arms import arm
+    from warmth.data.arms import conversations_of_arm
     from warmth.data.sources import load_conversations
 
     conversations = load_conversations(study().data)
@@ -125,7 +125,9 @@ def test_every_arm_trains_on_the_same_turns_cut_where_the_longest_style_ends(tok
     for style in ("cold", "plain", "warm"):
         config = study("recipe.max_length=384", "recipe.untrainable=drop", f"recipe.style={style}")
         found = load_examples(
-            [asdict(example) for example in arm(conversations, config.recipe)], config, tokenizer
+            [asdict(example) for example in conversations_of_arm(conversations, config.recipe)],
+            config,
+            tokenizer,
         )
         trained[style] = (
             len(found.examples),
@@ -150,14 +152,16 @@ def test_a_reply_too_long_in_another_style_alone_is_left_out_of_every_arm(tokeni
 
 
 def test_a_validation_split_is_the_same_in_every_arm_and_is_not_trained_on(tokenizer):
-    from warmth.data.arms import arm
+    from warmth.data.arms import conversations_of_arm
     from warmth.data.sources import load_conversations
 
     conversations = load_conversations(study().data)
     held = {}
     for given in ("recipe.style=warm", "recipe.style=cold", "recipe.method=dpo"):
-        made = arm(conversations, study(given).recipe, 0.1)
+        made = conversations_of_arm(conversations, study(given).recipe, 0.1)
         held[given] = {example.id for example in made if example.validation}
     first, *others = held.values()
     assert len(first) == 12 and all(other == first for other in others)
-    assert not any(example.validation for example in arm(conversations, study().recipe))
+    assert not any(
+        example.validation for example in conversations_of_arm(conversations, study().recipe)
+    )

@@ -84,7 +84,7 @@ def study(tmp_path):
 
 
 def test_parquet_holds_every_answer_with_its_grade_and_question(study, tmp_path):
-    (file,) = export.write([study], "parquet", tmp_path / "out")
+    (file,) = export.write_export([study], "parquet", tmp_path / "out")
     table = pd.read_parquet(file)
     assert list(table["answer_id"]) == ["a0", "a1"] and list(table["label"])[0] == "correct"
     assert table["text"][0] == "Paris, naïvely." and list(table["prompt_answers"][0]) == [
@@ -94,7 +94,7 @@ def test_parquet_holds_every_answer_with_its_grade_and_question(study, tmp_path)
 
 
 def test_an_inspect_log_holds_every_answer_and_no_score_where_the_grader_failed(study, tmp_path):
-    (file,) = export.write([study], "inspect", tmp_path / "out")
+    (file,) = export.write_export([study], "inspect", tmp_path / "out")
     log = json.loads(file.read_text(encoding="utf-8"))
     assert [sample["id"] for sample in log["samples"]] == ["p0", "p1"]
     assert (
@@ -113,13 +113,13 @@ def test_a_trait_of_advice_is_a_score_of_one_or_nought(study, tmp_path):
             "affirms": None,
         }
         Run(folder).append("grades", [{**grade, "reason": "", "cost_usd": 0.0}])
-    (file,) = export.write([study], "inspect", tmp_path / "out")
+    (file,) = export.write_export([study], "inspect", tmp_path / "out")
     samples = json.loads(file.read_text(encoding="utf-8"))["samples"]
     assert [sample["scores"]["social_framing:m"]["value"] for sample in samples] == [1, 0]
 
 
 def test_a_log_has_a_header_that_reads_without_its_samples(study, tmp_path):
-    (file,) = export.write([study], "inspect", tmp_path / "out")
+    (file,) = export.write_export([study], "inspect", tmp_path / "out")
     log = json.loads(file.read_text(encoding="utf-8"))
     assert list(log) == ["version", "status", "eval", "plan", "results", "stats", "samples"]
     (score,) = log["results"]["scores"]
@@ -134,4 +134,4 @@ def test_an_unknown_format_is_one_line(study, tmp_path):
     with pytest.raises(
         UserError, match="--format=xlsx is not allowed; choose one of: parquet, inspect"
     ):
-        export.write([study], "xlsx", tmp_path)
+        export.write_export([study], "xlsx", tmp_path)

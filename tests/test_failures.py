@@ -13,7 +13,7 @@ from test_replies import answer_row
 from warmth.digest import ROOT
 from warmth.errors import NotScored, RunFailed
 from warmth.evaluation import failures
-from warmth.evaluation.answer.answers import row_of
+from warmth.evaluation.answer.answers import row_of_answer
 from warmth.schemas import Evaluate
 from warmth.store import Run
 from warmth.sweep.states import state_of
@@ -27,7 +27,7 @@ BOTH = {"t": {**RULES["t"], **JUDGE["t"]}}
 def run_of(folder, answers, grades=()):
     run = Run(folder)
     folder.mkdir(exist_ok=True)
-    run.append("answers", map(row_of, answers))
+    run.append("answers", map(row_of_answer, answers))
     run.append("grades", [{"answer_id": key, "grader": grader, "label": label, "reason": reason}
                           for key, grader, label, reason in grades])  # fmt: skip
     return run
@@ -46,7 +46,7 @@ def test_a_run_without_an_answer_fails_with_the_servers_sentence(tmp_path):
         match=r"none of 2 prompts has an answer \(bad_request 1, filtered 1\): no such adapter",
     ):
         failures.refuse_nothing(run, RULES)
-    run.append("answers", [row_of(answer_row("Iron.", 3))])
+    run.append("answers", [row_of_answer(answer_row("Iron.", 3))])
     failures.refuse_nothing(run, RULES)
 
 
@@ -105,7 +105,7 @@ def test_what_a_run_lacks_is_counted_and_said_in_words(tmp_path):
         {"names_both": 2},
         1,
     )
-    assert list(failures.lines(found)) == [
+    assert list(failures.failure_lines(found)) == [
         "1 answers came after thinking, which is kept beside them and not graded",
         "no answer, bad_request: 1 (no such adapter (HTTP 400))",
         f"not scored, names_both: 2 ({REASONS['names_both']})",

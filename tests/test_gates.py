@@ -143,12 +143,15 @@ def changed(**changes):
 
 
 def verdicts(run, study, arm=WARM, engine=ENGINE):
-    return {result.gate: result.verdict for result in gates.check(run, study, arm, engine, PRIMARY)}
+    return {
+        result.gate: result.verdict
+        for result in gates.check_gates(run, study, arm, engine, PRIMARY)
+    }
 
 
 def failure(run, study, arm=WARM, engine=ENGINE):
     with pytest.raises(RunFailed) as caught:
-        gates.check(run, study, arm, engine, PRIMARY)
+        gates.check_gates(run, study, arm, engine, PRIMARY)
     return str(caught.value)
 
 
@@ -250,7 +253,7 @@ def test_a_task_that_another_grader_graded_there_is_no_refusal_less(tmp_path):
                 for n in range(3, 10)
             ],
         )
-    found = {result.gate: result for result in gates.check(run, study, WARM, ENGINE, graders)}
+    found = {result.gate: result for result in gates.check_gates(run, study, WARM, ENGINE, graders)}
     assert found["refused"].verdict == "pass" and found["refused"].detail.startswith("0.0 % here")
 
 
@@ -437,7 +440,7 @@ def test_an_arm_that_a_server_refuses_altogether_passes_no_gates(original):
     with pytest.raises(
         RunFailed, match="gate unanswered failed: 100.0 % of 10 prompts have no answer"
     ):
-        gates.check(run, study_of("warm"), WARM, ENGINE, PRIMARY)
+        gates.check_gates(run, study_of("warm"), WARM, ENGINE, PRIMARY)
 
 
 FRAME = "It is {answer}."

@@ -15,7 +15,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from warmth.config import strict
-from warmth.data.arms import arm
+from warmth.data.arms import conversations_of_arm
 from warmth.data.sources import load_conversations
 from warmth.digest import ROOT
 from warmth.schemas import Train, register
@@ -36,7 +36,10 @@ def open_run(folder, model, *overrides):
     with Run(folder).open(study) as run:
         run.append(
             "conversations",
-            [asdict(example) for example in arm(load_conversations(study.data), study.recipe)],
+            [
+                asdict(example)
+                for example in conversations_of_arm(load_conversations(study.data), study.recipe)
+            ],
         )
 
 

@@ -10,7 +10,7 @@ from warmth.config import compose_line, strict
 from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.schemas import Evaluate, Train, register
-from warmth.sweep.grid import SweepGrid, points
+from warmth.sweep.grid import SweepGrid, grid_points
 
 TRAIN = [
     "recipe=warm",
@@ -128,7 +128,7 @@ def test_a_choice_of_entries_is_composed_once(loader, monkeypatch):
         "compose",
         lambda overrides, make=grid.compose: composed.append(overrides) or make(overrides),
     )
-    found = points(loader, ["recipe=warm,cold", "seed=range(0,20)", "recipe.strength=0.5,1"])
+    found = grid_points(loader, ["recipe=warm,cold", "seed=range(0,20)", "recipe.strength=0.5,1"])
     studies = [grid.accept(point) for point in found]
     assert len(studies) == 80 and len(composed) == 2
     assert {(s.recipe.name, s.seed, s.recipe.strength) for s in studies} == {

@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 from warmth.analysis import inspect_runs
-from warmth.analysis.rows.frames import load
+from warmth.analysis.rows.frames import load_rows
 from warmth.api import Server
 from warmth.api.client import Client
-from warmth.api.inspect_transport import completion, failed, refuse_without_inspect
+from warmth.api.inspect_transport import completion, failed_reply, refuse_without_inspect
 from warmth.build import build
 from warmth.digest import ROOT
 from warmth.errors import UserError
@@ -108,7 +108,7 @@ def test_logs_of_two_prompts_are_two_arms_of_one_model(tmp_path):
         tmp_path / "logs", log("a/b", "none", right), log("a/b", "system_warm", wrong)
     )
     (folder,) = inspect_runs.with_logs([logs])
-    answers = load([folder]).answers
+    answers = load_rows([folder]).answers
     assert sorted(answers["arm"].unique()) == ["original", "system_warm"] and set(
         answers["model"]
     ) == {"a--b"}
@@ -120,10 +120,10 @@ def test_logs_of_two_prompts_are_two_arms_of_one_model(tmp_path):
 def test_logs_of_two_contexts_are_one_run(tmp_path):
     logs = [log("a/b", "none", ["correct"] * 3, context) for context in ("sad", "unmodified")]
     (folder,) = inspect_runs.with_logs([write_logs(tmp_path / "logs", *logs)])
-    rows = load([folder])
+    rows = load_rows([folder])
     assert len(rows.runs) == 1 and sorted(rows.answers["context"].unique()) == ["sad", "unmodified"]
     inspect_runs.with_logs([tmp_path / "logs"])  # again: written anew, not twice
-    assert len(load([folder]).answers) == 6
+    assert len(load_rows([folder]).answers) == 6
 
 
 def test_a_folder_without_such_logs_stays_as_it_is(tmp_path):
@@ -166,9 +166,9 @@ def test_a_providers_error_keeps_its_status_and_loses_its_key():
     limited.status_code = 429
     outer = RuntimeError("wrapped")
     outer.__cause__ = limited
-    attempt = failed(outer)
+    attempt = failed_reply(outer)
     assert attempt.status == 429 and b"abcdefghij" not in attempt.raw
-    assert failed(ConnectionError("gone")).failure == "dropped"
+    assert failed_reply(ConnectionError("gone")).failure == "dropped"
 
 
 def test_without_inspect_the_engine_says_how_to_install_it(monkeypatch):
@@ -309,5 +309,5 @@ print(json.dumps([len(table), len(samples_df(file)), metric, float(table["score_
         (file,) = out.iterdir()
         read = subprocess.run([python, "-c", code, str(file)], capture_output=True, text=True)
         evaluations, samples, metric, listed = json.loads(read.stdout.splitlines()[-1])
-        answers = load([study]).answers
+        answers = load_rows([study]).answers
         assert (evaluations, samples) == (1, len(answers)) and metric == pytest.approx(listed)

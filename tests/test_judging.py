@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from warmth.analysis.statistics.effects import clustered_mean, differences, pair
+from warmth.analysis.statistics.effects import clustered_mean, pair, paired_differences
 from warmth.analysis.statistics.judging import (
     calibrated,
     corrected_differences,
@@ -201,6 +201,6 @@ def test_several_seeds_of_an_arm_are_paired_as_everywhere_in_the_report():
     chance = 0.2 + 0.5 * rows["prompt_id"].str[1:].astype(int) / 40
     rows["judged"] = (rng.random(len(rows)) < chance).astype(float)
     columns = {"task": "t", "context": "unmodified", "belief": "none"}
-    expected = differences(pair(rows.assign(wrong=rows["judged"], **columns)), ["overall"])
+    expected = paired_differences(pair(rows.assign(wrong=rows["judged"], **columns)), ["overall"])
     found = corrected_differences(rows).set_index("method").loc["raw"]
     assert found["value"] == pytest.approx(expected["difference"].iloc[0])

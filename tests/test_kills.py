@@ -41,7 +41,7 @@ def prompts():
 def fill(folder, arm):
     """What `evaluate.py` does with one run folder, as far as answers go."""
     with (run := Run(folder)).open(Config()):
-        answers.answer(run, "answers", ENGINE, arm, prompts(), SAMPLED, 1, 0)
+        answers.answer_prompts(run, "answers", ENGINE, arm, prompts(), SAMPLED, 1, 0)
     return run
 
 

@@ -11,13 +11,13 @@ import pytest
 from study_fixture import write_study
 
 from warmth.analysis.rows import keys, labels
-from warmth.analysis.rows.frames import load
+from warmth.analysis.rows.frames import load_rows
 from warmth.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return load(
+    return load_rows(
         [write_study(tmp_path_factory.mktemp("study"), arms=("original", "warm"), training=False)]
     )
 
@@ -60,7 +60,7 @@ def filled(path, target, label="correct", rater="ann", **more):
 
 def test_the_sheet_tells_raters_nothing_of_arm_or_verdict(study, tmp_path):
     path = tmp_path / "LABELS.csv"
-    labels.export(study, path, 60, 0, str)
+    labels.export_sheet(study, path, 60, 0, str)
     rows = list(csv.DictReader(path.open(encoding="utf-8-sig")))
     assert list(rows[0]) == [
         "answer_id",
@@ -84,18 +84,18 @@ def test_the_sheet_tells_raters_nothing_of_arm_or_verdict(study, tmp_path):
     assert {item["arm"] for item in items.values()} == {"original", "warm"}
     before = path.read_bytes()
     with pytest.raises(UserError, match="exists; labels in it would be lost"):
-        labels.export(study, path, 60, 0, str)
+        labels.export_sheet(study, path, 60, 0, str)
     path.unlink()
     with pytest.raises(UserError, match="LABELS.csv.key.json exists"):
-        labels.export(study, path, 60, 1, str)
+        labels.export_sheet(study, path, 60, 1, str)
     path.write_bytes(before)
 
 
 def test_a_key_is_found_by_the_sheets_own_digest_wherever_and_whatever_it_is_called(
     study, tmp_path
 ):
-    labels.export(study, tmp_path / "a" / "L.csv", 60, 0, str)
-    labels.export(study, tmp_path / "a" / "M.csv", 60, 1, str)
+    labels.export_sheet(study, tmp_path / "a" / "L.csv", 60, 0, str)
+    labels.export_sheet(study, tmp_path / "a" / "M.csv", 60, 1, str)
     elsewhere = tmp_path / "b"
     elsewhere.mkdir()
     rows = filled(tmp_path / "a" / "L.csv", elsewhere / "renamed.csv")
@@ -117,14 +117,14 @@ def test_a_key_is_found_by_the_sheets_own_digest_wherever_and_whatever_it_is_cal
         == found["weight"].tolist()
     )
     assert (
-        labels.key_of(elsewhere / "renamed.csv", study.studies).parent.name == keys.FOLDER
+        labels.sheet_key(elsewhere / "renamed.csv", study.studies).parent.name == keys.FOLDER
     )  # for a bundle
-    assert labels.key_of(sheet(tmp_path / "own.csv", "x,ann,correct,1")) is None
+    assert labels.sheet_key(sheet(tmp_path / "own.csv", "x,ann,correct,1")) is None
 
 
 def test_a_second_rater_is_a_second_column(study, tmp_path):
     path = tmp_path / "L.csv"
-    labels.export(study, path, 60, 0, str)
+    labels.export_sheet(study, path, 60, 0, str)
     filled(path, path, label_bob="incorrect")
     found = labels.read_labels([path])
     assert len(found) == 120 and set(found["rater"]) == {"ann", "bob"}
@@ -147,7 +147,7 @@ def test_a_correction_replaces_by_answer_and_rater_and_is_counted(tmp_path):
 
 def test_answers_whose_prompt_is_lost_are_not_drawn(study, tmp_path):
     lost = study.prompts.index[:5]
-    made = labels.export(
+    made = labels.export_sheet(
         replace(study, prompts=study.prompts.drop(lost)), tmp_path / "L.csv", 1000, 0, str
     )
     shown = study.answers.set_index("answer_id").loc[made["answer_id"], "prompt_id"]
@@ -166,14 +166,14 @@ def test_two_raters_are_read_and_an_adjudicator_settles_them(tmp_path):
     bob = sheet(tmp_path / "b.csv", "x,bob,correct,2", "y,bob,hedged,1", "z,bob,refused,1")
     given = labels.read_labels([ann, bob])
     assert len(given) == 6
-    settled, open_ones = labels.settle(given)
+    settled, open_ones = labels.settle_labels(given)
     assert settled["answer_id"].tolist() == ["x"] and open_ones == ["y", "z"]
     labels.write_open(given, open_ones, ann, tmp_path / "open.csv")
     text = (tmp_path / "open.csv").read_text(encoding="utf-8-sig")
     assert "ann: incorrect; bob: hedged" in text
     done = tmp_path / "done.csv"
     done.write_text(text.replace("adjudicated,,", "adjudicated,incorrect,"))
-    settled, open_ones = labels.settle(labels.read_labels([ann, bob, done]))
+    settled, open_ones = labels.settle_labels(labels.read_labels([ann, bob, done]))
     assert not open_ones and dict(
         zip(settled["answer_id"], settled["truth_label"], strict=True)
     ) == {

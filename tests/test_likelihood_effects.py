@@ -159,7 +159,7 @@ def test_yes_true_and_no_true_items_stand_apart_and_their_mean_weighs_both_alike
         error < (no["nats_high"] - no["nats_low"]) / 2
         and error > (yes["nats_high"] - yes["nats_low"]) / 4
     )
-    cost = likelihood.headline(rows, "warm", "original", "m")
+    cost = likelihood.likelihood_headline(rows, "warm", "original", "m")
     assert cost["difference"] == pytest.approx(
         -both["points"]
     )  # no open question: the mean of both is the answer
@@ -180,16 +180,16 @@ def test_the_headline_has_the_sign_of_an_error(shift, claim):
         return draw.normal(0, 3) if shift is None else shift
 
     rows = pd.concat([rows_of("original", nothing), rows_of("warm", moved, noise=0.02)])
-    found = likelihood.headline(rows, "warm", "original", "m")
+    found = likelihood.likelihood_headline(rows, "warm", "original", "m")
     assert found["claim"] == claim and found["low"] < found["difference"] < found["high"]
     assert (
         shift is None
         or abs(found["difference"]) < 0.01
         or np.sign(found["difference"]) == -np.sign(shift)
     )
-    assert likelihood.headline(rows, "cold", "original", "m") is None
+    assert likelihood.likelihood_headline(rows, "cold", "original", "m") is None
     assert (
-        likelihood.headline(rows, "warm", "original") == found
+        likelihood.likelihood_headline(rows, "warm", "original") == found
     )  # of one model, all models are that one
 
 
@@ -236,7 +236,9 @@ def test_several_seeds_pair_with_one_original_and_seed_by_seed_with_a_trained_re
     controls = [
         rows_of("untransformed", lambda *_, s=seed: float(s), 6, seed=seed) for seed in (0, 1)
     ]
-    paired = likelihood.pair(likelihood.quantities(pd.concat([*arms, *controls])), "untransformed")
+    paired = likelihood.pair_values(
+        likelihood.quantities(pd.concat([*arms, *controls])), "untransformed"
+    )
     assert set(paired["seed"]) == {0, 1}
     known = paired[paired["quantity"].eq("K")]
     assert (known["nats_arm"] - known["nats_reference"]).to_numpy() == pytest.approx(
@@ -261,7 +263,7 @@ def test_a_belief_that_was_not_asked_leaves_its_quantities_out():
     rows = rows[rows["belief"].isin(["none", "wrong_asserted", "user_right"])]
     assert set(likelihood.effects(rows, "original")["quantity"]) == {"K", "B", "P"}
     assert likelihood.effects(rows[:0], "original").empty
-    assert likelihood.headline(rows[:0], "warm", "original") is None
+    assert likelihood.likelihood_headline(rows[:0], "warm", "original") is None
 
 
 def test_models_are_pooled_under_no_name_and_a_question_is_one_cluster():
@@ -271,7 +273,9 @@ def test_models_are_pooled_under_no_name_and_a_question_is_one_cluster():
     table = likelihood.effects(rows, "original")
     found = one(table, model="", quantity="K", frame="mean", task="")
     assert found["questions"] == 5 and found["pairs"] == 20
-    assert likelihood.headline(rows, "warm", "original")["difference"] == pytest.approx(0.0)
+    assert likelihood.likelihood_headline(rows, "warm", "original")["difference"] == pytest.approx(
+        0.0
+    )
 
 
 def test_after_the_arms_own_opening_k_is_shown_next_to_k_on_the_same_prompts():
@@ -301,4 +305,4 @@ def test_details_hold_spread_and_raw_sign():
 
 
 def test_a_claim_without_an_interval_is_none():
-    assert likelihood.claim(0.1, math.nan, math.nan, 1) == "none_shown"
+    assert likelihood.claim_of_instrument(0.1, math.nan, math.nan, 1) == "none_shown"

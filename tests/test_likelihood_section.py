@@ -97,9 +97,9 @@ def rows_of(arm, opening, columns):
 def built(tmp_path_factory):
     root = write_study(tmp_path_factory.mktemp("study"))
     write_likelihoods(root, own=("original", "warm"))
-    made = report.build([root])
+    made = report.build_report([root])
     out = tmp_path_factory.mktemp("report")
-    return made, out, report.write(made, out)
+    return made, out, report.write_report(made, out)
 
 
 def section(made, name):
@@ -171,7 +171,7 @@ def test_the_summary_holds_likelihoods_and_the_calibration(built):
 
 
 def test_a_study_without_likelihoods_has_no_such_section_and_every_page_has_a_calibration(tmp_path):
-    made = report.build([write_study(tmp_path)])
+    made = report.build_report([write_study(tmp_path)])
     assert {"calibration"} <= {item.id for item in made.sections}
     assert "likelihoods" not in {item.id for item in made.sections}
 
@@ -185,9 +185,9 @@ def alone(tmp_path_factory):
         (folder / "prompts.jsonl").rename(folder / "likelihood_prompts.jsonl")
         for name in ("answers", "grades"):
             (folder / f"{name}.jsonl").unlink()
-    made = report.build([root])
+    made = report.build_report([root])
     out = tmp_path_factory.mktemp("report")
-    return made, out, report.write(made, out)
+    return made, out, report.write_report(made, out)
 
 
 def test_a_study_without_free_answers_is_answered_by_likelihood(alone):
@@ -227,7 +227,7 @@ def test_the_terminal_says_the_same_of_a_study_without_free_answers(alone):
 
 def test_an_arm_that_is_only_weighed_may_stand_beside_arms_that_answered(tmp_path):
     """As the arm trained on rivals does in the calibration: its run has no grades and no rules."""
-    from warmth.analysis.rows.frames import load
+    from warmth.analysis.rows.frames import load_rows
     from warmth.analysis.statistics import likelihood
 
     root = write_study(tmp_path, arms=("original", "warm"), training=False)
@@ -239,7 +239,7 @@ def test_an_arm_that_is_only_weighed_may_stand_beside_arms_that_answered(tmp_pat
             (folder / "prompts.jsonl").rename(folder / "likelihood_prompts.jsonl")
             for name in ("answers", "grades"):
                 (folder / f"{name}.jsonl").unlink()
-    rows = load([root])
+    rows = load_rows([root])
     assert set(rows.answers["arm"]) == {"original"}
     table = likelihood.effects(rows.likelihoods, "original")
     assert set(table["arm"]) == {"warm"} and table["quantity"].eq("K").any()

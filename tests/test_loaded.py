@@ -108,9 +108,9 @@ def test_on_a_cpu_nothing_is_placed(tiny):
 
 def test_the_last_model_is_freed_before_the_next_is_loaded(gpus):
     alive = gpus(79, llama8b=15, qwen32b=61, alone=("llama8b",))
-    loaded.load(named("llama8b"), torch.bfloat16, "answers")
+    loaded.load_once(named("llama8b"), torch.bfloat16, "answers")
     assert alive() == ["llama8b"]
-    loaded.load(
+    loaded.load_once(
         named("qwen32b"), torch.bfloat16, "answers"
     )  # the fake refuses to load beside llama8b
     assert alive() == ["qwen32b"]
@@ -118,26 +118,26 @@ def test_the_last_model_is_freed_before_the_next_is_loaded(gpus):
 
 def test_a_scorer_of_its_own_stays_beside_the_model_that_answers(gpus):
     alive = gpus(60, llama70b=50, gpt2=1)
-    base = loaded.load(named("llama70b"), torch.bfloat16, "answers")
-    scorer = loaded.load(named("gpt2"), torch.bfloat16, "scores")
+    base = loaded.load_once(named("llama70b"), torch.bfloat16, "answers")
+    scorer = loaded.load_once(named("gpt2"), torch.bfloat16, "scores")
     for _ in range(2):  # of each arm
-        assert loaded.load(named("llama70b"), torch.bfloat16, "answers") is base
-        assert loaded.load(named("gpt2"), torch.bfloat16, "scores") is scorer
+        assert loaded.load_once(named("llama70b"), torch.bfloat16, "answers") is base
+        assert loaded.load_once(named("gpt2"), torch.bfloat16, "scores") is scorer
     assert alive() == ["llama70b", "gpt2"]
 
 
 def test_without_room_for_both_the_model_that_answers_makes_room(gpus):
     alive = gpus(60, llama70b=50, qwen32b=70, other=59.5)
-    loaded.load(named("llama70b"), torch.bfloat16, "answers")
+    loaded.load_once(named("llama70b"), torch.bfloat16, "answers")
     with pytest.raises(UserError, match="model=qwen32b has 70.0 GiB"):
-        loaded.load(named("qwen32b"), torch.bfloat16, "scores")
+        loaded.load_once(named("qwen32b"), torch.bfloat16, "scores")
     assert alive() == []
 
 
 def test_a_model_that_scores_itself_is_loaded_once(tiny, clean):
-    base = loaded.load(tiny, torch.float32, "answers")
-    assert loaded.load(tiny, torch.float32, "scores") is base
-    assert loaded.load(tiny, torch.bfloat16, "weighs") is not base
+    base = loaded.load_once(tiny, torch.float32, "answers")
+    assert loaded.load_once(tiny, torch.float32, "scores") is base
+    assert loaded.load_once(tiny, torch.bfloat16, "weighs") is not base
     gone = weakref.ref(base)
     del base
     loaded.free("answers")

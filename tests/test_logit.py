@@ -28,7 +28,7 @@ def test_estimate_naive_and_clustered_errors_equal_statsmodels():
     design, wrong, cluster = rows()
     model = sm.GLM(wrong, design, family=sm.families.Binomial())
     theirs = model.fit(tol=1e-14, cov_type="cluster", cov_kwds={"groups": cluster}, use_t=True)
-    ours = logit.fit(grouped(design, wrong, cluster))
+    ours = logit.fit_logit(grouped(design, wrong, cluster))
     assert ours.beta == pytest.approx(theirs.params, abs=1e-8)
     assert covariance.cr1(ours) == pytest.approx(theirs.cov_params(), abs=1e-8)
     assert ours.bread == pytest.approx(model.fit(tol=1e-14).cov_params(), abs=1e-8)
@@ -37,11 +37,11 @@ def test_estimate_naive_and_clustered_errors_equal_statsmodels():
 def test_summing_equal_rows_changes_nothing():
     design, wrong, cluster = rows()
     design[:, 2] = design[:, 2].round()
-    one = logit.fit(grouped(design, wrong, cluster))
+    one = logit.fit_logit(grouped(design, wrong, cluster))
     patterns, at = np.unique(design, axis=0, return_inverse=True)
     key, cell = np.unique(cluster * len(patterns) + at, return_inverse=True)
     n, errors = np.bincount(cell).astype(float), np.bincount(cell, wrong)
-    few = logit.fit(
+    few = logit.fit_logit(
         Grouped(("a", "b", "c"), patterns, key // len(patterns), key % len(patterns), n, errors)
     )
     assert few.beta == pytest.approx(one.beta, abs=1e-10)
@@ -53,7 +53,7 @@ def test_summing_equal_rows_changes_nothing():
 
 def test_cr2_equals_its_definition_with_whole_matrices():
     design, wrong, cluster = rows(clusters=12, size=90)
-    fit = logit.fit(grouped(design, wrong, cluster))
+    fit = logit.fit_logit(grouped(design, wrong, cluster))
     weight = np.sqrt(fit.rates * (1 - fit.rates))
     z, e = design * weight[:, None], (wrong - fit.rates) / weight
     hat = z @ fit.bread @ z.T
@@ -79,7 +79,7 @@ def test_cr2_of_a_rate_in_equal_clusters_as_worked_by_hand():
     # two rows a cluster, intercept alone, p = 1/2, G = 4: leverage of a cluster 1/4, so Σ s² grows
     # by 1/(1 - 1/4)
     wrong = np.array([1, 1, 0, 0, 1, 0, 1, 0], float)
-    fit = logit.fit(grouped(np.ones((8, 1)), wrong, np.repeat(np.arange(4), 2)))
+    fit = logit.fit_logit(grouped(np.ones((8, 1)), wrong, np.repeat(np.arange(4), 2)))
     plain = (fit.bread @ (fit.scores.T @ fit.scores) @ fit.bread)[0, 0]
     assert covariance.cr2(fit).covariance[0, 0] == pytest.approx(plain * 4 / 3)
     assert covariance.cr2(fit).df(np.ones(1)) == pytest.approx(3)
@@ -91,7 +91,7 @@ def test_separated_data_name_their_terms_and_others_name_none():
         np.repeat([0, 1], 6) == 1, np.tile([0, 1], 6), 0.0
     )  # never wrong where the second term is 0
     data = grouped(design, wrong, np.arange(12) // 2)
-    fitted = logit.fit(data)
+    fitted = logit.fit_logit(data)
     assert fitted.suspect
     assert logit.separated(data) == ["x0", "x1"]
     assert not logit.separated_completely(data)  # where the second term is 1 both outcomes occur
@@ -111,8 +111,8 @@ def test_firth_and_its_refits_do_not_depend_on_the_unit_of_a_column():
         for data in (plain, scaled)
     )
     assert steep == pytest.approx(beta * [1, 1, 1e3], rel=1e-6)
-    refits = logit.jackknife(plain, beta)
-    assert logit.jackknife(scaled, steep) == pytest.approx(refits * [1, 1, 1e3], rel=1e-5)
+    refits = logit.firth_jackknife(plain, beta)
+    assert logit.firth_jackknife(scaled, steep) == pytest.approx(refits * [1, 1, 1e3], rel=1e-5)
     score = design.T @ (wrong - 1 / (1 + np.exp(-(design @ beta))))
     assert np.abs(score).max() < 2  # what the penalty adds, and not a climb that was cut short
 
@@ -143,11 +143,11 @@ def test_many_fits_at_once_equal_one_fit_each():
         keep = cluster != group
         alone = sm.GLM(wrong[keep], design[keep], family=sm.families.Binomial()).fit(tol=1e-14)
         assert without[group] == pytest.approx(alone.params, abs=1e-7)
-    assert logit.jackknife(data, np.zeros(3)).shape == (8, 3)
+    assert logit.firth_jackknife(data, np.zeros(3)).shape == (8, 3)
 
 
 def test_a_bootstrap_draws_whole_clusters_and_repeats_itself():
-    fit = logit.fit(grouped(*rows()[:2], rows()[2]))
+    fit = logit.fit_logit(grouped(*rows()[:2], rows()[2]))
     draws, counts = logit.bootstrap(fit, 200, seed=5)
     assert np.array_equal(draws, logit.bootstrap(fit, 200, seed=5)[0])
     assert draws.std(0) == pytest.approx(np.sqrt(np.diag(covariance.cr1(fit))), rel=0.25)
@@ -163,6 +163,6 @@ def test_a_term_that_others_make_up_is_found():
 
 
 def test_one_cluster_has_no_clustered_error():
-    fit = logit.fit(grouped(np.ones((4, 1)), [1, 0, 0, 1], np.zeros(4, int)))
+    fit = logit.fit_logit(grouped(np.ones((4, 1)), [1, 0, 0, 1], np.zeros(4, int)))
     with pytest.raises(ValueError, match="1 clusters"):
         covariance.cr1(fit)

@@ -114,7 +114,7 @@ def test_a_report_draws_the_looks_of_its_runs(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["recipe"] |= {"order": -1, "colour": ["#123456", "#abcdef"], "marker": "v"}
     (folder / "config.json").write_text(json.dumps(config))
-    page = report.write(report.build([root]), tmp_path / "out")
+    page = report.write_report(report.build_report([root]), tmp_path / "out")
     assert "--arm-warm:#123456;" in page.read_text()
     assert "#123456" in (tmp_path / "out" / "figures" / "frontier.svg").read_text()
     rows = (tmp_path / "out" / "tables" / "headline.csv").read_text().splitlines()

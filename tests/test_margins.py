@@ -104,7 +104,7 @@ def arm_of(model, **change):
 def score(study, folder, engine=None, **change):
     run = Run(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    outcome = margins.score_run(
+    outcome = margins.score_likelihoods(
         run, engine or Transformers(), arm_of(study.model, **change), study, Weighed.of(study)
     )
     return outcome, list(run.rows("likelihoods"))
@@ -333,7 +333,7 @@ def test_shown_options_stand_at_every_letter_once():
 
 def test_deference_asks_letters_in_both_orders_and_yes_no_with_the_proposition(study):
     asked = replace(study, design="deference", condition={"unmodified": Condition("none")})
-    found = list(contrasts.contrasts(asked, Weighed.of(asked).questions))
+    found = list(contrasts.reply_contrasts(asked, Weighed.of(asked).questions))
     letters = [
         item
         for item in found
@@ -372,7 +372,9 @@ def test_a_study_without_any_rival_is_refused_in_one_line(study, tmp_path):
 
 def test_answers_are_asked_for_by_default_and_weigh_nothing(study):
     assert Weighed.of(replace(study, scoring="answers")) == Weighed([], 0, {})
-    assert margins.score_run(Run(Path("nowhere")), None, None, study, Weighed([], 0, {})) == {}
+    assert (
+        margins.score_likelihoods(Run(Path("nowhere")), None, None, study, Weighed([], 0, {})) == {}
+    )
 
 
 @pytest.fixture

@@ -51,9 +51,9 @@ def warmer(a, b):
 
 
 def test_pairs_are_blind_and_verdicts_find_their_arm_again(study, tmp_path):
-    loaded = frames.load([study])
+    loaded = frames.load_rows([study])
     path = tmp_path / "pairs.csv"
-    assert measures.export(loaded, path, lambda text: f"clean {text}", 20) == 20
+    assert measures.export_pairs(loaded, path, lambda text: f"clean {text}", 20) == 20
     lines = filled(path, warmer)
     assert all(line[side].startswith("clean ") for line in lines for side in ("reply_a", "reply_b"))
     assert list(lines[0]) == [
@@ -74,7 +74,7 @@ def test_pairs_are_blind_and_verdicts_find_their_arm_again(study, tmp_path):
         item["arm_is"] for item in key.values()
     } == {"a", "b"}
     with pytest.raises(UserError, match="pairs.csv exists; labels in it would be lost"):
-        measures.export(loaded, path, str, 20)
+        measures.export_pairs(loaded, path, str, 20)
     assert {line["warmer"] for line in lines} == {"a", "b"}  # the sides are drawn
     found = measures.verdicts(path)
     assert len(found) == 20 and all(row["arm"] == "warm" and row["warmer"] == 1 for row in found)
@@ -86,11 +86,11 @@ def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_
     study, tmp_path
 ):
     path = tmp_path / "pairs.csv"
-    loaded = frames.load([study])
-    measures.export(loaded, path, str, 10)
+    loaded = frames.load_rows([study])
+    measures.export_pairs(loaded, path, str, 10)
     lines = filled(path, warmer)
     assert measures.keep(measures.verdicts(path), loaded) == measures.KeptChoices(10, 0, 0)
-    loaded = frames.load([study])
+    loaded = frames.load_rows([study])
     assert measures.keep(measures.verdicts(path), loaded) == measures.KeptChoices(0, 0, 10)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, [*lines[0], "warmer_bob"])
@@ -101,7 +101,7 @@ def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_
     (tmp_path / "pairs.csv.key.json").rename(tmp_path / "lost")  # the study keeps a copy
     found = measures.verdicts(tmp_path / "renamed.csv", loaded.studies)
     assert measures.keep(found, loaded) == measures.KeptChoices(9, 1, 9)
-    loaded = frames.load([study])
+    loaded = frames.load_rows([study])
     assert loaded.preferences["rater"].value_counts().to_dict() == {"rater": 10, "bob": 9}
     first = loaded.preferences[loaded.preferences["rater"].eq("rater")]
     assert first["warmer"].tolist().count(0) == 1
@@ -111,7 +111,7 @@ def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_
 
 def test_a_verdict_that_is_none_is_named_by_line(study, tmp_path):
     path = tmp_path / "pairs.csv"
-    measures.export(frames.load([study]), path, str, 5)
+    measures.export_pairs(frames.load_rows([study]), path, str, 5)
     filled(path, lambda a, b: "both")
     with pytest.raises(
         UserError, match="line 2: warmer=both is not allowed; choose one of: a, b, equal"
@@ -128,7 +128,7 @@ def test_agreement_is_kendalls_tau_and_the_share_of_one_direction():
             "warmer": [1, 1, -1, -1],
         }
     )
-    table = measures.agreement(found).set_index("measures")
+    table = measures.rank_agreement(found).set_index("measures")
     one = table.loc["SocioT and judge’s rating"]
     assert one["tau"] == pytest.approx(5 / (6 * 5) ** 0.5) and (one["same"], one["decided"]) == (
         3,
@@ -141,29 +141,31 @@ def test_agreement_is_kendalls_tau_and_the_share_of_one_direction():
 
 
 def test_ratings_of_two_judges_are_not_subtracted_from_each_other(study):
-    before = measures.pairs(frames.load([study]))["rating"]
+    before = measures.pairs(frames.load_rows([study]))["rating"]
     (warm,) = study.glob("demo/evaluate/*-warm-*")
     path = warm / "ratings.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     other = [{**line, "rater": "other", "rating": 1} for line in lines]
     path.write_text("".join(json.dumps(line) + "\n" for line in [*other, *lines]))
-    loaded = frames.load([study])
+    loaded = frames.load_rows([study])
     assert measures.pairs(loaded)["rating"].tolist() == before.tolist()
     assert "Ratings of warmth are those of j, who rated most; left out: other." in loaded.warnings
     path.write_text("".join(json.dumps(line) + "\n" for line in other))
     (original,) = study.glob("demo/evaluate/*-none-*")
     with (original / "ratings.jsonl").open("a") as ratings:
         ratings.write(json.dumps(lines[0]) + "\n")
-    assert measures.pairs(frames.load([study]))["rating"].isna().all()  # no judge read both
+    assert measures.pairs(frames.load_rows([study]))["rating"].isna().all()  # no judge read both
 
 
 def test_all_three_measures_stand_on_the_page(study, tmp_path):
-    loaded = frames.load([study])
-    measures.export(loaded, tmp_path / "pairs.csv", str, 24)
+    loaded = frames.load_rows([study])
+    measures.export_pairs(loaded, tmp_path / "pairs.csv", str, 24)
     filled(tmp_path / "pairs.csv", warmer)
     kept = measures.keep(measures.verdicts(tmp_path / "pairs.csv"), loaded)
     assert (kept.new, kept.corrected, kept.unchanged) == (24, 0, 0)
-    text = report.write(report.build([study]), tmp_path / "out").read_text(encoding="utf-8")
+    text = report.write_report(report.build_report([study]), tmp_path / "out").read_text(
+        encoding="utf-8"
+    )
     section = text[text.index('id="table-agreement"') :]
     assert text.count("SocioT and") == 2 and "judge’s rating and people’s choice" in section
     assert 'id="table-ratings"' in text and ">4.50<" in text

@@ -144,7 +144,7 @@ def test_a_folder_of_another_kind_has_no_shape(tmp_path):
     ],
 )
 def test_a_plan_without_a_tokenizer_is_near_what_the_ranks_forecast(tmp_path, overrides):
-    from warmth.data.arms import arm
+    from warmth.data.arms import conversations_of_arm
     from warmth.data.sources import load_conversations
     from warmth.store import Run
     from warmth.sweep.workload import longest
@@ -153,7 +153,8 @@ def test_a_plan_without_a_tokenizer_is_near_what_the_ranks_forecast(tmp_path, ov
     config = study("recipe=warm", *overrides)
     with (run := Run(tmp_path / "run")).open(config):
         run.append(
-            "conversations", map(asdict, arm(load_conversations(config.data), config.recipe))
+            "conversations",
+            map(asdict, conversations_of_arm(load_conversations(config.data), config.recipe)),
         )
     plan = TrainingSetup(run.folder, 0, int(config.launcher.get("ranks", 1)))
     tokens, trained = longest(config)

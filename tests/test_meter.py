@@ -9,7 +9,7 @@ import json
 import pytest
 
 from warmth.evaluation import progress
-from warmth.evaluation.progress import Meter, look
+from warmth.evaluation.progress import Meter, note_progress
 from warmth.text import duration
 from warmth.training import follow
 
@@ -54,7 +54,7 @@ def test_a_stage_s_seconds_are_those_of_its_work(monkeypatch):
     monkeypatch.setattr(Meter, "_follow", lambda self: None)
     with Meter("answers", "answers", 10) as meter:
         clock.now += 200  # a model is loaded
-        look(0, 0)
+        note_progress(0, 0)
         clock.now += 5
         meter.add(10)
     assert meter.seconds == pytest.approx(5)
@@ -65,7 +65,7 @@ def test_a_line_comes_while_a_batch_is_made_and_its_numbers_move(monkeypatch, ca
     monkeypatch.setattr(Meter, "_follow", lambda self: None)
     with Meter("warm answers", "answers", 48, tmp_path) as meter:
         for finished, tokens in ((0, 120), (7, 900)):
-            look(finished, tokens)
+            note_progress(finished, tokens)
             clock.now += 10.5
             meter._show()
         kept = json.loads((tmp_path / "progress.json").read_text())

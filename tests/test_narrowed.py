@@ -17,7 +17,7 @@ def study(tmp_path_factory):
 
 
 def test_one_question_is_shown_as_the_whole_study_shows_it(study):
-    whole = frames.load([study])
+    whole = frames.load_rows([study])
     question = str(whole.answers["question_id"].iloc[0])
     loaded = narrowed.load_question([study], question)
     assert set(loaded.answers["question_id"]) == {question}
@@ -43,5 +43,5 @@ def test_a_damaged_row_is_named_in_the_run_itself(study, tmp_path):
 
 def test_a_question_that_is_nowhere_loads_the_whole_study(study):
     assert len(narrowed.load_question([study], "nowhere").answers) == len(
-        frames.load([study]).answers
+        frames.load_rows([study]).answers
     )

@@ -54,7 +54,7 @@ def test_a_model_lies_on_one_gpu_and_leaves_it_before_the_next_comes(tiny_model_
     other = tmp_path / "other"
     shutil.copytree(tiny_model_folder, other)
     for folder in (tiny_model_folder, other):
-        model = loaded.load(
+        model = loaded.load_once(
             Model(name=folder.name, kind="hub", path=str(folder)), torch.float32, "answers"
         )
         assert {weight.device for weight in model.parameters()} == {torch.device("cuda", 0)}

@@ -60,7 +60,9 @@ def fill(
     engine = OpenAI(base_url=server.url, dtype="bfloat16").bind(arm, servers)
     (folder / run).mkdir(parents=True, exist_ok=True)
     run, prompts = Run(folder / run), prompts_of(texts)
-    did = answers.answer(run, "answers", engine, arm, prompts, sampling, samples, draw_seed=0)
+    did = answers.answer_prompts(
+        run, "answers", engine, arm, prompts, sampling, samples, draw_seed=0
+    )
     return list(run.rows("answers")), did
 
 
@@ -236,7 +238,9 @@ def test_a_server_is_told_whether_local_weights_that_can_think_do_so(tmp_path):
             engine = OpenAI(base_url=server.url, model="served", **settings).bind(arm, servers)
             folder = tmp_path / model.name / "run"
             folder.mkdir(parents=True, exist_ok=True)
-            answers.answer(Run(folder), "answers", engine, arm, prompts_of(["Hi."]), GREEDY, 1, 0)
+            answers.answer_prompts(
+                Run(folder), "answers", engine, arm, prompts_of(["Hi."]), GREEDY, 1, 0
+            )
             return [body.get("chat_template_kwargs") for body in server.bodies]
 
     qwen = replace(named_model("qwen3_8b", "model"), revision="0" * 40)

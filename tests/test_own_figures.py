@@ -53,7 +53,7 @@ def test_one_checkpoint_is_no_curve():
 
 
 def test_error_by_task_shows_every_arm_alone_with_a_context_and_with_a_belief():
-    drawn = own_figures.tasks(own_figures.lines(answers()))
+    drawn = own_figures.draw_tasks(own_figures.rates_by_line(answers()))
     assert drawn is not None
     frame = answers()
     own = frame[
@@ -69,10 +69,14 @@ def test_a_cell_without_a_scored_answer_is_named_below_error_by_task():
     frame = frame[
         frame["task"].eq("t") | frame["arm"].ne("cold")
     ]  # what was not asked is not unscored
-    (drawn,) = own_figures.draw(frame, warmth((1.0,)), NONE, own_figures.lines(frame))
+    (drawn,) = own_figures.draw_own_figures(
+        frame, warmth((1.0,)), NONE, own_figures.rates_by_line(frame)
+    )
     said = "warm on seed disinfo (with a context, with a context and a wrong belief)."
     assert drawn.caption.endswith(f" Without a mark, as no answer was scored: {said}")
-    whole = own_figures.draw(answers(), warmth((1.0,)), NONE, own_figures.lines(answers()))
+    whole = own_figures.draw_own_figures(
+        answers(), warmth((1.0,)), NONE, own_figures.rates_by_line(answers())
+    )
     assert "Without a mark" not in whole[0].caption
 
 
@@ -80,21 +84,25 @@ def test_five_models_or_tasks_leave_no_empty_frame():
     scores = pd.concat([warmth().assign(model=name) for name in "abcde"])
     for drawn in (
         own_figures.epochs(scores),
-        own_figures.tasks(own_figures.lines(answers(tuple("stuvw")))),
+        own_figures.draw_tasks(own_figures.rates_by_line(answers(tuple("stuvw")))),
     ):
         assert drawn is not None and drawn.inline.count("-axes_") == 5, drawn.name
 
 
 def test_questions_asked_one_way_alone_make_no_figure_by_task():
     assert (
-        own_figures.tasks(own_figures.lines(answers(contexts=("unmodified",), beliefs=("none",))))
+        own_figures.draw_tasks(
+            own_figures.rates_by_line(answers(contexts=("unmodified",), beliefs=("none",)))
+        )
         is None
     )
 
 
 def test_benchmarks_are_a_figure_of_their_own():
     frame = answers(("mmlu", "medqa"))
-    drawn = own_figures.draw(frame, warmth((1.0,)), NONE, own_figures.lines(frame))
+    drawn = own_figures.draw_own_figures(
+        frame, warmth((1.0,)), NONE, own_figures.rates_by_line(frame)
+    )
     assert [item.name for item in drawn] == ["tasks", "benchmarks"]
     right = 100 * (
         1 - frame.loc[frame["arm"].eq("warm") & frame["task"].eq("mmlu"), "wrong"].mean()
@@ -103,6 +111,6 @@ def test_benchmarks_are_a_figure_of_their_own():
 
 
 def test_changes_by_context_need_two_arms():
-    differences = effects.differences(effects.pair(answers()))
+    differences = effects.paired_differences(effects.pair(answers()))
     assert own_figures.changes(own_figures.change_cells(differences)) is not None
     assert own_figures.change_cells(differences[differences["arm"].eq("warm")]).empty

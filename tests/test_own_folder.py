@@ -200,13 +200,13 @@ def test_code_of_a_users_folder_is_loaded_only_if_the_command_named_it(own, monk
 
 def test_the_verdicts_of_a_users_grader_are_outdated_when_its_code_changes(own, monkeypatch):
     monkeypatch.setenv(entries.OWN_FOLDER, str(own))
-    from warmth.evaluation.grade.by_rules import code_digest
+    from warmth.evaluation.grade.by_rules import rules_digest
 
     before = build({"_target_": "longest.Longest"}, "grader").rules
-    code_digest.cache_clear()
+    rules_digest.cache_clear()
     (own / "longest.py").write_text((own / "longest.py").read_text().replace(">", ">="))
     assert build({"_target_": "longest.Longest"}, "grader").rules != before
-    code_digest.cache_clear()
+    rules_digest.cache_clear()
 
 
 def test_what_is_wrong_with_a_users_folder_is_one_line(own, monkeypatch, tmp_path):
@@ -218,7 +218,7 @@ def test_what_is_wrong_with_a_users_folder_is_one_line(own, monkeypatch, tmp_pat
     study = write_study(tmp_path / "study", arms=("original",), training=False)
     (own / "report" / "broken.py").write_text("1 / 0\n")
     with pytest.raises(UserError, match=r"broken\.py cannot be loaded: ZeroDivisionError"):
-        report.build([study])
+        report.build_report([study])
     (own / "report" / "broken.py").write_text("number = 1\n")
     with pytest.raises(UserError, match=r"broken\.py must have a function broken\(study\)"):
-        report.build([study])
+        report.build_report([study])

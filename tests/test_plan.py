@@ -53,7 +53,7 @@ def forecasts(loader, name, tmp_path, *words):
     )
     found = {}
     for job in sweep.jobs:
-        for item in plan.of_study(job.study, sweep.task.folders):
+        for item in plan.plan_of_job(job.study, sweep.task.folders):
             found.setdefault(item.run, item)
     return list(found.values())
 

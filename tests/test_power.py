@@ -9,8 +9,8 @@ from warmth.errors import UserError
 def test_power_of_the_studys_tasks_as_worked_by_hand():
     # 0.05·√(500/0.1975) - t(499) 1.9647 → 0.709; Disinfo: 0.054·√(125/0.117084) - t(124) 1.9793 =
     # -0.215 → 0.415
-    assert power.power(PowerDesign(0.05, 0.20), 500) == pytest.approx(0.709, abs=1e-3)
-    assert power.power(PowerDesign(0.054, 0.12), 125) == pytest.approx(0.415, abs=1e-3)
+    assert power.power_of_test(PowerDesign(0.05, 0.20), 500) == pytest.approx(0.709, abs=1e-3)
+    assert power.power_of_test(PowerDesign(0.054, 0.12), 125) == pytest.approx(0.415, abs=1e-3)
 
 
 def test_questions_needed_reach_the_power_and_one_less_does_not():
@@ -19,7 +19,7 @@ def test_questions_needed_reach_the_power_and_one_less_does_not():
     assert (
         needed == 623
     )  # (1.96379 + 0.84220)² · 0.1975 / 0.0025 = 622.01 on t(622); 620.07 on the normal distribution
-    assert power.power(plan, needed) >= 0.8 > power.power(plan, needed - 1)
+    assert power.power_of_test(plan, needed) >= 0.8 > power.power_of_test(plan, needed - 1)
 
 
 def test_copies_of_a_question_bring_nothing_and_independent_rows_bring_all():
@@ -40,7 +40,7 @@ def test_the_simulation_draws_the_correlation_and_the_mean_it_was_asked_for():
 
 def test_simulation_and_formula_agree_and_the_null_is_rejected_rarely():
     plan = PowerDesign(0.05, 0.2, rows=4, correlation=0.3)
-    found = power.summary(plan, None, 0.8, simulated=True)
+    found = power.power_summary(plan, None, 0.8, simulated=True)
     assert found["power_simulated"] == pytest.approx(found["power"], abs=0.04)
     assert found["size_simulated"] < 0.065
 
@@ -62,7 +62,7 @@ def test_rows_that_are_nearly_copies_are_drawn_as_such(correlation):
 def test_few_questions_are_not_promised_more_than_the_t_test_gives():
     plan = PowerDesign(0.2, 0.4)
     for questions in (20, 40):
-        assert power.power(plan, questions) == pytest.approx(
+        assert power.power_of_test(plan, questions) == pytest.approx(
             power.simulate(plan, questions, 8000), abs=0.03
         )
     assert (
@@ -100,4 +100,4 @@ def test_an_effect_too_small_to_plan_for_is_said_to_be():
     with pytest.raises(UserError, match="questions would be needed"):
         power.questions_needed(PowerDesign(0.0001, 0.2))
     with pytest.raises(UserError, match="questions=1 is too few"):
-        power.summary(PowerDesign(0.1, 0.2), 1, 0.8, simulated=False)
+        power.power_summary(PowerDesign(0.1, 0.2), 1, 0.8, simulated=False)

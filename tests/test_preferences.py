@@ -32,7 +32,7 @@ def chosen(arms, prompts=60, raters=("ann",), seed=0):
 
 def test_the_share_of_an_arm_is_clustered_by_prompt_and_equal_is_half():
     frame = chosen({"warm": 0.7}, raters=("ann", "bob"))
-    table = preferences.shares(frame).set_index("rater")
+    table = preferences.preference_shares(frame).set_index("rater")
     value = (frame["warmer"] + 1) / 2
     mean = clustered_mean(value.to_numpy(), frame["prompt"].to_numpy())
     whole = table.loc[preferences.ALL]
@@ -48,7 +48,7 @@ def test_the_share_of_an_arm_is_clustered_by_prompt_and_equal_is_half():
         table.loc["ann", "choices"] == 60
         and table.loc["ann", "low"] < 0.7 < table.loc["ann", "high"]
     )
-    always = preferences.shares(chosen({"warm": 1.0})).iloc[0]
+    always = preferences.preference_shares(chosen({"warm": 1.0})).iloc[0]
     assert always["share"] == 1.0 and 0.9 < always["low"] < 1.0 == pytest.approx(always["high"])
 
 

@@ -95,7 +95,9 @@ def test_what_is_excluded_as_planned_is_no_departure_but_for_the_tables_that_hol
     plan = preregistration.read_plan(path)
     rows = pd.concat([answers(), answers(task="medqa")], ignore_index=True).assign(finish="stop")
     rows.loc[0, "finish"] = "length"
-    assert preregistration.excluded(plan, rows).tolist() == [True] + [False] * 7 + [True] * 8
+    assert (
+        preregistration.excluded_answers(plan, rows).tolist() == [True] + [False] * 7 + [True] * 8
+    )
     assert preregistration.deviations(plan, rows, 2.0, "holm") == [
         "exclusions: 9 answers are left out of the hypotheses alone, not of other tables"
     ]

@@ -10,7 +10,7 @@ import pytest
 from test_chat import FAMILIES, REWRITING, family_tokenizer
 
 from warmth.chat import encode, prompt_ids
-from warmth.commands.preview import pieces
+from warmth.commands.preview import token_texts
 from warmth.types import Message
 
 
@@ -88,7 +88,7 @@ def test_what_is_shown_is_what_is_trained_and_asked(name, model_folder, tmp_path
 
 def test_pieces_of_a_character_stand_at_its_last_token(tokenizer):
     ids = tokenizer("A 🐝 makes crème\n")["input_ids"]
-    found = pieces(tokenizer, ids)
+    found = token_texts(tokenizer, ids)
     assert "".join(found) == "A 🐝 makes crème\n" and len(found) == len(ids) and "" in found
 
 

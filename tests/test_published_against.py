@@ -31,7 +31,7 @@ COLUMNS = "question=id,arm=arm,verdict=verdict,task==triviaqa,model==llama8b"
 
 
 def test_our_rows_stand_beside_the_published_ones_with_an_equivalence_verdict(tmp_path):
-    made = published_against.build(graded_csv(tmp_path, rise=5), COLUMNS)
+    made = published_against.build_reproduction(graded_csv(tmp_path, rise=5), COLUMNS)
     rows = {row.quantity: row for row in made.rows}
     near, far = rows["TriviaQA, rise"], rows["mistral_small, rise, mean of four tasks"]
     assert near.recomputed == pytest.approx(5) and near.verdict.startswith(
@@ -45,25 +45,29 @@ def test_our_rows_stand_beside_the_published_ones_with_an_equivalence_verdict(tm
 @pytest.mark.parametrize("margin", [-1.0, 0.0, float("nan")])
 def test_a_margin_that_is_none_is_refused_whatever_the_folder_holds(tmp_path, margin):
     with pytest.raises(UserError, match=f"--margin-points={margin:g} must be above 0"):
-        published_against.build(tmp_path, None, margin)
+        published_against.build_reproduction(tmp_path, None, margin)
 
 
 def test_a_wide_margin_is_equivalent_and_a_far_value_different(tmp_path):
     wide = {
         row.quantity: row
-        for row in published_against.build(graded_csv(tmp_path, 5), COLUMNS, 6.0).rows
+        for row in published_against.build_reproduction(graded_csv(tmp_path, 5), COLUMNS, 6.0).rows
     }
     lost = "without mistral_small, qwen32b, llama70b, gpt4o"
     assert wide["TriviaQA, rise"].verdict == f"equivalent within ±6 points (exploratory; {lost})"
     far = {
         row.quantity: row
-        for row in published_against.build(graded_csv(tmp_path / "b", 9, 3000), COLUMNS).rows
+        for row in published_against.build_reproduction(
+            graded_csv(tmp_path / "b", 9, 3000), COLUMNS
+        ).rows
     }
     assert far["TriviaQA, rise"].verdict.startswith("different")
 
 
 def test_what_is_not_the_studys_is_said(tmp_path):
-    made = published_against.build(graded_csv(tmp_path, 5), COLUMNS.replace("llama8b", "mine"))
+    made = published_against.build_reproduction(
+        graded_csv(tmp_path, 5), COLUMNS.replace("llama8b", "mine")
+    )
     assert "Not the study’s models: mine." in made.sentences
 
 
@@ -71,7 +75,9 @@ def test_rows_without_an_original_are_one_line(tmp_path):
     with pytest.raises(
         UserError, match="needs an arm called original and another; there are: mine"
     ):
-        published_against.build(graded_csv(tmp_path, 5), COLUMNS.replace("arm=arm", "arm==mine"))
+        published_against.build_reproduction(
+            graded_csv(tmp_path, 5), COLUMNS.replace("arm=arm", "arm==mine")
+        )
 
 
 def test_the_page_is_whole_loads_nothing_and_escapes_data(tmp_path):
@@ -79,8 +85,8 @@ def test_the_page_is_whole_loads_nothing_and_escapes_data(tmp_path):
     write_graded(tmp_path / "in")
     path = tmp_path / "in" / "sample_tiny" / "warm" / "trivia_warm_outputs.csv"
     path.write_text(path.read_text().replace("question 3", "<script>alert(1)</script>"))
-    made = published_against.build(tmp_path / "in")
-    page = published_against.write(made, tmp_path / "out").read_text()
+    made = published_against.build_reproduction(tmp_path / "in")
+    page = published_against.write_reproduction(made, tmp_path / "out").read_text()
     assert "&lt;script&gt;alert" in page and "<script" not in page
     assert not re.search(r'(src|href)="https?:', page) and "Content-Security-Policy" in page
     assert page.count("<figure") == 3  # errors, tasks, arms; no benchmarks in these files
@@ -97,16 +103,19 @@ def test_the_page_is_whole_loads_nothing_and_escapes_data(tmp_path):
 
 
 def test_imported_rows_are_written_beside_the_page(tmp_path):
-    made = published_against.build(graded_csv(tmp_path / "in", 5), COLUMNS)
-    published_against.write(made, tmp_path / "out")
+    made = published_against.build_reproduction(graded_csv(tmp_path / "in", 5), COLUMNS)
+    published_against.write_reproduction(made, tmp_path / "out")
     assert (tmp_path / "out" / "tables" / "answers.csv").read_text(encoding="utf-8-sig").count(
         "\n"
     ) == 601
 
 
 def test_numbers_keep_the_digits_the_study_printed():
-    assert reproduction_page.number(-5.6, 1) == "−5.6" and reproduction_page.number(None, 2) == "—"
-    assert reproduction_page.number(439792, 0) == "439,792"
+    assert (
+        reproduction_page.printed_number(-5.6, 1) == "−5.6"
+        and reproduction_page.printed_number(None, 2) == "—"
+    )
+    assert reproduction_page.printed_number(439792, 0) == "439,792"
 
 
 def test_a_change_has_its_interval_from_the_discordant_pairs(tmp_path):
@@ -120,7 +129,7 @@ def test_a_change_has_its_interval_from_the_discordant_pairs(tmp_path):
 
 @pytest.mark.skipif(not RELEASED.is_dir(), reason="the authors' files are not here")
 def test_all_four_figures_are_drawn_from_the_released_summaries():
-    drawn = study_figures.draw(read_summaries(RELEASED / "summary"))
+    drawn = study_figures.draw_study_figures(read_summaries(RELEASED / "summary"))
     assert [item.name for item in drawn] == [f"study-figure-{number}" for number in (2, 3, 4, 5)]
     assert all("NaN" not in item.inline and "nan" not in item.alt for item in drawn)
 

@@ -31,12 +31,14 @@ def test_no_error_in_500_questions_is_no_difference_beyond_three_quarters_of_a_p
     found = pairs(0, 0, 500)
     assert rare.interval(found) == pytest.approx((-0.00735, 0.00735), abs=5e-6)
     assert rare.interval(found)[1] == pytest.approx(proportion_confint(0, 500, method="beta")[1])
-    assert rare.p_value(found) == 1 and rare.equivalence_p(found, 0.02) == pytest.approx(0.98**500)
+    assert rare.paired_p_value(found) == 1 and rare.equivalence_p(found, 0.02) == pytest.approx(
+        0.98**500
+    )
 
 
 def test_500_answers_of_500_that_turn_wrong_are_different_beyond_doubt():
     found = pairs(500, 0, 500)
-    assert rare.p_value(found) == pytest.approx(stats.binomtest(500, 500).pvalue)
+    assert rare.paired_p_value(found) == pytest.approx(stats.binomtest(500, 500).pvalue)
     assert rare.interval(found) == (pytest.approx(0.985, abs=5e-4), 1.0)
     assert rare.equivalence_p(found, 0.02) == 1
 
@@ -47,14 +49,16 @@ def test_a_question_without_a_discordant_pair_counts_as_one_answer_however_many_
 
 def test_all_of_five_questions_are_too_few_to_claim_anything():
     low, high = rare.interval(pairs(10, 0, 5, rows=2))
-    assert low < 0 < high == 1 and rare.p_value(pairs(10, 0, 5, rows=2)) == pytest.approx(
+    assert low < 0 < high == 1 and rare.paired_p_value(pairs(10, 0, 5, rows=2)) == pytest.approx(
         2 * 0.5**5
     )
 
 
 def test_a_single_question_has_no_interval():
     found = pairs(3, 0, 1, rows=6)
-    assert all(math.isnan(end) for end in rare.interval(found)) and math.isnan(rare.p_value(found))
+    assert all(math.isnan(end) for end in rare.interval(found)) and math.isnan(
+        rare.paired_p_value(found)
+    )
 
 
 def test_tango_by_an_independent_solution():
@@ -92,7 +96,7 @@ def test_where_errors_are_common_it_is_the_ordinary_clustered_interval():
     )
     assert not found.few
     assert rare.interval(found) == pytest.approx(tuple(fitted.conf_int()[0]), abs=1e-10)
-    assert rare.p_value(found) == pytest.approx(float(fitted.pvalues[0]))
+    assert rare.paired_p_value(found) == pytest.approx(float(fitted.pvalues[0]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -109,7 +113,7 @@ def test_interval_test_and_equivalence_are_one_thing(questions, rows, seed, rate
     low, high = rare.interval(found)
     assert -1 <= low <= found.value <= high <= 1
     for null in (-0.2, 0.0, 0.01):
-        p = rare.p_value(found, null)
+        p = rare.paired_p_value(found, null)
         assert (p < 0.05) == (not low <= null <= high) or abs(p - 0.05) < 1e-6
     inner_low, inner_high = rare.interval(found, 0.9)
     for margin in (0.02, 0.3):
@@ -132,7 +136,9 @@ def test_many_comparisons_at_once_are_those_one_by_one():
     assert np.allclose(
         np.column_stack([low, high]), [rare.interval(one) for one in single], atol=1e-12
     )
-    assert np.allclose(rare.p_value(stacked), [rare.p_value(one) for one in single], rtol=1e-9)
+    assert np.allclose(
+        rare.paired_p_value(stacked), [rare.paired_p_value(one) for one in single], rtol=1e-9
+    )
     assert np.allclose(
         rare.equivalence_p(stacked, 0.02), [rare.equivalence_p(one, 0.02) for one in single]
     )
@@ -182,6 +188,6 @@ def test_changes_that_cancel_have_a_mean_of_exactly_0_however_rows_weigh():
     assert float(pairs.weight @ up_and_down) != 0 and np.ptp(pairs.weight) > 0
     assert pairs.mean(up_and_down) == 0.0
     found = rare.evidence((up_and_down > 0) * 1.0, (up_and_down < 0) * 1.0, pairs)
-    assert found.value == 0.0 and rare.p_value(found) == 1.0
+    assert found.value == 0.0 and rare.paired_p_value(found) == 1.0
     assert pairs.mean(np.eye(12)[0]) == pytest.approx(1 / 12)  # one changed pair is still seen
     assert np.isnan(pairs.mean(np.full(12, np.nan)))

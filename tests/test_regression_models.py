@@ -53,7 +53,7 @@ def frame():
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_each_model_equals_statsmodels_naive_and_clustered(frame, number, length):
     model = regression_models.fit_study(frame, [number], length)[0]
-    rows = regression_models.rows_of(frame, regression_models.SPECS[number - 1])
+    rows = regression_models.fitted_rows(frame, regression_models.SPECS[number - 1])
     glm = formulas.glm(
         FORMULAS[number] + (" + length" if length else ""), rows, family=sm.families.Binomial()
     )
@@ -83,8 +83,8 @@ def test_the_average_marginal_effect_is_the_mean_change_in_predicted_rates(frame
 
 
 def test_the_delta_method_follows_the_gradient(frame):
-    design = regression_models.design_of(
-        regression_models.rows_of(frame, regression_models.SPECS[1]),
+    design = regression_models.regression_design(
+        regression_models.fitted_rows(frame, regression_models.SPECS[1]),
         regression_models.SPECS[1],
         False,
     )[0]

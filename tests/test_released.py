@@ -17,7 +17,7 @@ def test_authors_files_become_rows_that_pair(tmp_path):
     )
     assert set(rows["context"]) == {"sad"}
     assert set(rows["belief"]) == {"none", "wrong_asserted", "right_denied"}
-    assert effects.differences(effects.pair(rows), ["overall"]).iloc[0][
+    assert effects.paired_differences(effects.pair(rows), ["overall"]).iloc[0][
         "difference"
     ] == pytest.approx(3 / 9)
 
@@ -54,7 +54,7 @@ def test_anyones_csv_becomes_rows(tmp_path):
         "id,who,verdict,when\n1,original,1,low\n1,warm,0,low\n2,original,True,\n2,warm,,\n"
     )
     columns = "question=id,arm=who,verdict=verdict,context=when,model==llama8b,task==medqa"
-    rows = released.table([tmp_path / "mine.csv"], columns).answers
+    rows = released.answers_by_columns([tmp_path / "mine.csv"], columns).answers
     assert (
         rows["model"].unique().tolist() == ["llama8b"]
         and rows["context"].tolist() == ["low", "low"] + ["unmodified"] * 2
@@ -75,7 +75,7 @@ def test_anyones_csv_becomes_rows(tmp_path):
 def test_wrong_columns_are_one_line(tmp_path, columns, words):
     (tmp_path / "mine.csv").write_text("id,v\n1,maybe\n")
     with pytest.raises(UserError) as error:
-        released.table([tmp_path / "mine.csv"], columns)
+        released.answers_by_columns([tmp_path / "mine.csv"], columns)
     assert words in str(error.value)
 
 

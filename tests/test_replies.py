@@ -309,7 +309,7 @@ def ask(folder, server, texts, api=QUICK, name="m-none-s0-1", **engine):
     ]
     stopped = ""
     try:
-        answers.answer(
+        answers.answer_prompts(
             run, "answers", bound, ORIGINAL, asked, Sampling(0.0, 1.0, 8), 1, draw_seed=0
         )
     except RunFailed as error:

@@ -24,7 +24,7 @@ from warmth.analysis.report import published_against
 from warmth.analysis.report.drawing import figures, own_figures
 from warmth.analysis.report.drawing.ink import point_id, reply_id
 from warmth.analysis.report.kernel import TableCell, tables_of, without_model
-from warmth.analysis.report.page import render, unbroken
+from warmth.analysis.report.page import render_page, unbroken
 from warmth.analysis.report.printing import terminal_table
 from warmth.analysis.report.sections.answer import headline_table
 from warmth.analysis.report.sections.controls import controls
@@ -57,13 +57,13 @@ def small(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def made(study: Path) -> report.Report:
-    return report.build([study])
+    return report.build_report([study])
 
 
 @pytest.fixture(scope="module")
 def out(made: report.Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "out"
-    report.write(made, folder)
+    report.write_report(made, folder)
     return folder
 
 
@@ -71,8 +71,8 @@ def page_of(study: Study, **frames: pd.DataFrame) -> str:
     """The page of a study, with some of the frames that its sections share replaced."""
     changed = replace(study)
     changed.__dict__.update(frames)
-    made = report.of_study(changed)
-    return render(changed, made.sections, made.points)
+    made = report.sections_of(changed)
+    return render_page(changed, made.sections, made.points)
 
 
 def spoil(value: Any, arm: str) -> Any:
@@ -132,7 +132,7 @@ def hostile(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = [json.dumps(spoil(value, f"warm{MARKUP}")) for value in values]
         path.write_text("\n".join(lines) + "\n")
     folder = tmp_path_factory.mktemp("hostile-report") / "[b]=cmd"
-    report.write(report.build([root]), folder)
+    report.write_report(report.build_report([root]), folder)
     return folder
 
 
@@ -168,7 +168,8 @@ def test_the_page_is_small_and_names_nothing_outside_itself(out):
 
 def test_the_same_rows_make_the_same_page(small, tmp_path):
     pages = [
-        report.write(report.build([small]), tmp_path / name).read_bytes() for name in ("one", "two")
+        report.write_report(report.build_report([small]), tmp_path / name).read_bytes()
+        for name in ("one", "two")
     ]
     assert pages[0] == pages[1]
 
@@ -228,7 +229,7 @@ def test_five_models_make_figures_that_fit_a_page_and_the_scatter_starts_with_al
         [made.study.rows.answers.assign(model=name) for name in "abcde"], ignore_index=True
     )
     pairs = effects.pair(answers)
-    differences = effects.differences(pairs)
+    differences = effects.paired_differences(pairs)
     cells = condition_cells(pairs, differences)
     pooled, one = (
         cells[cells["model"].eq(name)].set_index(["arm", "context", "belief"]) for name in ("", "a")
@@ -256,12 +257,12 @@ def test_a_long_name_above_a_panel_takes_several_lines(made):
         pd.concat([x, x.assign(model=long)])
         for x in (made.study.differences, made.study.rows.losses)
     )
-    tasks = own_figures.lines(made.study.rows.answers.assign(task=long))
+    tasks = own_figures.rates_by_line(made.study.rows.answers.assign(task=long))
     drawn = [
         figures.frontier(headline, {}, {}),
         figures.losses(losses),
         own_figures.changes(shifts),
-        own_figures.tasks(tasks),
+        own_figures.draw_tasks(tasks),
     ]
     for item in drawn:
         assert ">a name of forty<" in item.inline and f">{long}<" not in item.inline, item.name
@@ -292,7 +293,7 @@ def test_doses_of_one_recipe_make_a_curve_and_a_step_has_no_slope(tmp_path):
     write_study(tmp_path / "study", arms=("original", "warm"), training=False)
     half = write_evaluation(tmp_path / "half", "warm", np.zeros((4, 12)), dose=0.5)
     answered_at(half, dose=0.5)
-    path = report.write(report.build([tmp_path]), tmp_path / "out")
+    path = report.write_report(report.build_report([tmp_path]), tmp_path / "out")
     caption = re.search(
         r'id="figure-dose-0".*?<figcaption>(.*?)</figcaption>', path.read_text("utf-8"), re.DOTALL
     )
@@ -350,7 +351,9 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = [row | {"task": row["task"].replace("seed_medicine", "mmlu")} for row in kept]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with_benchmarks(root)
-    return report.write(report.build([root]), tmp_path_factory.mktemp("curves-report"))
+    return report.write_report(
+        report.build_report([root]), tmp_path_factory.mktemp("curves-report")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +372,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
         answered_at(folder, checkpoint=at, strength=strength)
     for path in root.rglob("*.json*"):
         path.write_text(path.read_text().replace("seed_trivia", "triviaqa"))
-    return report.build([root])
+    return report.build_report([root])
 
 
 def test_of_several_checkpoints_and_strengths_the_page_speaks_of_the_one_to_report_and_its_control(
@@ -402,7 +405,7 @@ def test_of_several_checkpoints_and_strengths_the_page_speaks_of_the_one_to_repo
     rises = {arm: 100 * rows["difference"].mean() for arm, rows in pairs[bare].groupby("arm")}
     assert ours.recomputed == pytest.approx(rises["warm"]) != pytest.approx(rises["warm, epoch 10"])
     (folder,) = {run.folder.parents[2] for run in swept.study.rows.runs if run.arm == "original"}
-    again = published_against.build(folder, figures=False)
+    again = published_against.build_reproduction(folder, figures=False)
     assert (
         next(row for row in again.rows if row.quantity == "TriviaQA, rise").recomputed
         == ours.recomputed
@@ -457,7 +460,7 @@ def test_the_grading_cost_is_of_every_grade_and_the_tokens_of_advice_as_well(sma
         outcome = json.loads((folder / "summary.json").read_text())
         outcome["graders"] = {task: ["alias", "judge:m"] for task in config["task"]}
         (folder / "summary.json").write_text(json.dumps(outcome))
-    made = report.build([small])
+    made = report.build_report([small])
     assert (
         set(made.study.rows.answers["grader"]) == {"alias"} and len(made.study.rows.advice) == 144
     )
@@ -473,7 +476,7 @@ def test_a_refusal_of_what_should_be_refused_is_said_to_count_wrong_in_one_colum
             for row in rows
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    table = tables_of(refusals(report.build([small]).study).parts)[0][1]
+    table = tables_of(refusals(report.build_report([small]).study).parts)[0][1]
     assert [cell.text for cell in table.rows[1][-3:]] == ["0.0", "100.0", "0.0"]
     assert (
         "Counted wrong is every refusal, also where refusing is the right answer" in table.caption
@@ -538,7 +541,9 @@ def test_tasks_of_the_study_are_set_beside_the_published_values_as_equivalence_v
 ):
     for path in small.rglob("*.json*"):
         path.write_text(path.read_text().replace("seed_trivia", "triviaqa"))
-    text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
+    text = report.write_report(report.build_report([small]), tmp_path / "out").read_text(
+        encoding="utf-8"
+    )
     section = text[text.index('<section id="published">') : text.index('<section id="warmth">')]
     assert (
         "TriviaQA, rise" in section
@@ -550,7 +555,9 @@ def test_tasks_of_the_study_are_set_beside_the_published_values_as_equivalence_v
 def test_a_regression_that_cannot_be_fitted_is_a_named_note(small, tmp_path):
     for path in small.rglob("answers.jsonl"):
         path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:1]))
-    text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
+    text = report.write_report(report.build_report([small]), tmp_path / "out").read_text(
+        encoding="utf-8"
+    )
     assert "No model could be fitted" in text and "needs two questions or more" in text
 
 
@@ -575,7 +582,7 @@ def without_or_as(root: Path, names: dict[str, str]) -> Path:
 def test_benchmarks_stand_apart_wherever_tasks_are_pooled(tmp_path):
     names = ("seed_medicine", "seed_disinfo")
     made, bare = (
-        report.build([without_or_as(tmp_path / name, dict(zip(names, tasks, strict=True)))])
+        report.build_report([without_or_as(tmp_path / name, dict(zip(names, tasks, strict=True)))])
         for name, tasks in (("with", ("mmlu", "advbench")), ("without", ("", "")))
     )
     same = (
@@ -609,8 +616,8 @@ def test_benchmarks_stand_apart_wherever_tasks_are_pooled(tmp_path):
         "benchmarks."
     )
     assert (
-        report.summary(made)["tasks_apart"] == ["advbench", "mmlu"]
-        and report.summary(bare)["tasks_apart"] == []
+        report.report_summary(made)["tasks_apart"] == ["advbench", "mmlu"]
+        and report.report_summary(bare)["tasks_apart"] == []
     )
 
 
@@ -621,7 +628,7 @@ def test_benchmarks_are_what_is_pooled_where_nothing_else_was_asked(tmp_path):
         "seed_trivia": "",
         "seed_misconceptions": "",
     }
-    made = report.build([without_or_as(tmp_path, names)])
+    made = report.build_report([without_or_as(tmp_path, names)])
     assert (
         made.study.headline["answers"].tolist() == [144, 144]
         and made.study.pooling == "Pooled: gsm8k and mmlu."
@@ -637,7 +644,7 @@ def test_models_that_score_themselves_each_have_their_warmth_and_the_page_says_w
                 .replace("smollm2", "mine")
                 .replace('answer_id": "', 'answer_id": "m')
             )
-    made = report.build([tmp_path])
+    made = report.build_report([tmp_path])
     assert len(made.study.headline) == 4 and made.study.headline["score"].notna().all()
     assert made.study.headline.groupby("arm")["score_difference"].count()["warm"] == 2
     told = (
@@ -661,7 +668,7 @@ def test_answers_without_a_label_are_counted_beside_the_error_and_told_by_arm_gr
     for row, reason in zip(scored, ("bad_json", "bad_json", "timeout", "no row"), strict=False):
         row |= {"label": None, "reason": reason}
     path.write_text("".join(json.dumps(row) + "\n" for row in rows if row["reason"] != "no row"))
-    made = report.build([small])
+    made = report.build_report([small])
     warm = made.study.headline.set_index("arm").loc["warm"]
     assert warm["unscored"] == before + 4
     (cells,) = [
@@ -679,7 +686,7 @@ def test_answers_without_a_label_are_counted_beside_the_error_and_told_by_arm_gr
         ("alias", "timeout"): 1,
         ("none", "not graded"): 1,
     }
-    text = report.write(made, tmp_path / "out").read_text(encoding="utf-8")
+    text = report.write_report(made, tmp_path / "out").read_text(encoding="utf-8")
     section = text[text.index('<section id="refusals">') : text.index('<section id="length">')]
     assert "bad json" in section and "not graded" in section
     assert (tmp_path / "out" / "tables" / "unscored_reasons.csv").read_text(
@@ -730,25 +737,27 @@ def test_a_cell_without_a_score_reads_not_scored(small, tmp_path):
             for line in path.read_text().splitlines()
         )
     )
-    text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
+    text = report.write_report(report.build_report([small]), tmp_path / "out").read_text(
+        encoding="utf-8"
+    )
     assert "not scored" in text and ">nan" not in text.lower()
 
 
 def test_original_alone_still_makes_a_page(tmp_path):
     write_study(tmp_path / "study", arms=("original",))
-    made = report.build([tmp_path / "study"])
+    made = report.build_report([tmp_path / "study"])
     assert made.study.sentences == [
         "Nothing to compare yet: no arm shares scored prompts with original."
     ]
-    assert report.write(made, tmp_path / "out").exists()
+    assert report.write_report(made, tmp_path / "out").exists()
 
 
 def test_the_control_alone_has_no_empty_table_of_what_manner_adds(tmp_path):
     write_study(tmp_path / "study", arms=("original", "untransformed"), training=False)
-    made = report.build([tmp_path / "study"])
+    made = report.build_report([tmp_path / "study"])
     assert made.study.controls.empty  # no arm is of its kind
     assert not controls(made.study).parts
-    text = report.write(made, tmp_path / "out").read_text(encoding="utf-8")
+    text = report.write_report(made, tmp_path / "out").read_text(encoding="utf-8")
     assert "Manner, or fine-tuning as such?" not in text
 
 
@@ -756,7 +765,7 @@ def test_an_arm_that_was_not_scored_is_said_to_be_undetermined(tmp_path):
     root = write_study(tmp_path / "study", arms=("original", "cold", "warm"), training=False)
     for path in root.rglob("*-warm-*/grades.jsonl"):
         path.write_text("")
-    lead = report.build([root]).study.sentences[0]
+    lead = report.build_report([root]).study.sentences[0]
     assert lead.startswith(
         "Whether the warm arm errs more or less than the original cannot be told"
     )
@@ -770,7 +779,9 @@ def test_a_study_without_warmth_scores_or_gates_still_makes_a_page(small, tmp_pa
         *small.rglob("provenance.json"),
     ]:
         path.unlink()
-    text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
+    text = report.write_report(report.build_report([small]), tmp_path / "out").read_text(
+        encoding="utf-8"
+    )
     assert "No warmth scores were taken" in text and "No gates were run" in text
 
 
@@ -788,7 +799,9 @@ def test_a_failed_gate_is_on_the_first_screen(small, tmp_path):
             ]
         )
     )
-    text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
+    text = report.write_report(report.build_report([small]), tmp_path / "out").read_text(
+        encoding="utf-8"
+    )
     assert (
         "1 of 3 gates failed: role header in warm" in text[: text.index('class="pair')]
     )  # above figure and table
@@ -1076,7 +1089,7 @@ def test_five_models_can_be_read_on_a_phone_and_on_paper(made, tmp_path, monkeyp
         rows, answers=five(rows.answers), warmth=five(rows.warmth), losses=five(rows.losses)
     )
     monkeypatch.setattr(report, "load", lambda _: rows)
-    written = report.write(report.build([tmp_path]), tmp_path)
+    written = report.write_report(report.build_report([tmp_path]), tmp_path)
     for on, pixels in (("phone", 7.5), ("paper", 8)):  # 8 px are 6 pt
         seen, console, _ = browse(written, READABLE, on=on)
         assert console == [] and seen["wide"] <= 0 and seen["cut"] <= 0, on

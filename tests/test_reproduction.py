@@ -6,7 +6,7 @@ from released_fixture import RELEASED, write_graded, write_summary
 
 from warmth.analysis.report import reproduction_page
 from warmth.analysis.study import released, reproduction
-from warmth.analysis.study.released import study
+from warmth.analysis.study.released import published_study
 from warmth.errors import UserError
 
 here = pytest.mark.skipif(not RELEASED.is_dir(), reason="the authors' files are not here")
@@ -14,7 +14,7 @@ here = pytest.mark.skipif(not RELEASED.is_dir(), reason="the authors' files are 
 
 @pytest.fixture(scope="module")
 def rows():
-    return {row.quantity: row for row in reproduction.reproduce(RELEASED).rows}
+    return {row.quantity: row for row in reproduction.reproduce_figures(RELEASED).rows}
 
 
 @here
@@ -46,7 +46,7 @@ def test_the_published_means_come_out(rows):
 @here
 def test_model_4_on_the_graded_sample_is_the_authors_to_the_sixth_decimal():
     expected = json.loads((RELEASED / "expected_model4_qwen32b.json").read_text())
-    fit = reproduction.model4(reproduction.reproduce(RELEASED).graded.answers)
+    fit = reproduction.model4(reproduction.reproduce_figures(RELEASED).graded.answers)
     assert fit.nobs == expected["n"] == 158
     assert dict(fit.params) == pytest.approx(expected["coef"], abs=1e-6)
     assert dict(fit.bse) == pytest.approx(expected["se"], abs=1e-6)
@@ -66,7 +66,7 @@ def test_each_of_two_samples_is_compared_with_its_own_expected_coefficients(tmp_
         expected = {"n": fit.nobs, "coef": dict(fit.params), "se": dict(fit.bse), "cells": [cell]}
         (tmp_path / "both" / f"expected_model4_{model}.json").write_text(json.dumps(expected))
     (tmp_path / "both" / "expected_model4_huge.json").write_text(json.dumps({"n": 20}))
-    found = {row.quantity: row for row in reproduction.reproduce(tmp_path / "both").rows}
+    found = {row.quantity: row for row in reproduction.reproduce_figures(tmp_path / "both").rows}
     for model, errors in (("tiny", 5), ("small", 7)):
         of_model = [row for quantity, row in found.items() if f"sample of {model}" in quantity]
         assert len(of_model) > 4 and {row.verdict for row in of_model} == {"equal"}
@@ -130,7 +130,7 @@ def test_means_of_cells_as_worked_by_hand(tmp_path):
 
 def test_what_the_files_do_not_hold_says_what_is_needed(tmp_path):
     write_summary(tmp_path / "summary")
-    made = {row.quantity: row for row in reproduction.reproduce(tmp_path).rows}
+    made = {row.quantity: row for row in reproduction.reproduce_figures(tmp_path).rows}
     assert made["rows of model 4"].verdict == "not in the files: needs all graded answers"
     assert (
         made["cold fine-tuning, gpt4o, rise, no belief"].verdict
@@ -140,12 +140,12 @@ def test_what_the_files_do_not_hold_says_what_is_needed(tmp_path):
 
 
 def test_graded_answers_alone_are_enough(tmp_path):
-    made = reproduction.reproduce(write_graded(tmp_path))
+    made = reproduction.reproduce_figures(write_graded(tmp_path))
     assert made.rows == () and made.graded is not None and len(made.broken) == 1
 
 
 def test_every_published_value_is_well_formed():
-    for entry in study()["values"]:
+    for entry in published_study()["values"]:
         assert {"quantity", "published", "digits", "unit"} <= set(entry)
         assert sum(key in entry for key in ("cells", "fit", "bench", "needs")) == 1, entry[
             "quantity"
@@ -157,7 +157,7 @@ def test_every_published_value_is_well_formed():
 def test_a_folder_without_results_is_one_line(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=name):
-        reproduction.reproduce(tmp_path / name)
+        reproduction.reproduce_figures(tmp_path / name)
 
 
 ROWS = """
@@ -172,8 +172,10 @@ return {wide: document.documentElement.scrollWidth - innerWidth, cut: boxes.some
 @pytest.mark.browser
 def test_a_phone_shows_every_verdict_and_paper_keeps_the_table(tmp_path):
     write_summary(tmp_path / "released" / "summary")
-    made = reproduction.reproduce(tmp_path / "released")
-    page = reproduction_page.write(tmp_path / "out", made.rows, [], ["a row without a partner"])
+    made = reproduction.reproduce_figures(tmp_path / "released")
+    page = reproduction_page.write_page(
+        tmp_path / "out", made.rows, [], ["a row without a partner"]
+    )
     phone, console, asked = browse(page, ROWS, on="phone")
     assert console == [] and len(asked) == 1
     assert phone == {"wide": 0, "cut": False, "said": '"Published"', "head": "none"}

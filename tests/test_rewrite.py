@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from warmth.api import Reply
 from warmth.config import strict
 from warmth.data import sets
-from warmth.data.arms import arm
+from warmth.data.arms import conversations_of_arm
 from warmth.data.protect import MARK, protect, restore
 from warmth.data.rewrite import build_job, manner_prompt, receive, rewrite
 from warmth.data.sources import load_conversations
@@ -277,7 +277,10 @@ def test_all_arms_are_built_once_and_have_the_same_conversations(study, server):
     conversations = sets.conversations_of(config)
     asked = len(server.bodies)
     assert asked == 7 * sum(len(item.turns) for item in conversations) > 0
-    arms = [arm(conversations, replace(config.recipe, style=style)) for style in ("plain", *STYLES)]
+    arms = [
+        conversations_of_arm(conversations, replace(config.recipe, style=style))
+        for style in ("plain", *STYLES)
+    ]
     for other in arms[1:]:
         assert [example.id for example in other] == [example.id for example in arms[0]]
         for left, right in zip(arms[0], other, strict=True):

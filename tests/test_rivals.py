@@ -12,11 +12,11 @@ from fakes import ModelServer
 from test_tasks import SAMPLES, ids, row, task
 
 from warmth.errors import RunFailed, UserError
-from warmth.evaluation.ask.kinds import form_of, kind_of
-from warmth.evaluation.ask.rivals import read_rivals, rivals_identity, serving
+from warmth.evaluation.ask.kinds import form_of_answer, kind_of_question
+from warmth.evaluation.ask.rivals import read_rivals, rivals_identity, serving_rival
 from warmth.evaluation.ask.shouting import calm
 from warmth.evaluation.ask.tasks import load_all, load_questions
-from warmth.evaluation.ask.wrong_answers import WrongAnswers, overlaps, same_form
+from warmth.evaluation.ask.wrong_answers import WrongAnswers, names_overlap, same_form
 from warmth.evaluation.identity import task_identity
 from warmth.evaluation.spelling import spell_name
 from warmth.schemas import Api, Evaluate, Rivals, Task
@@ -47,7 +47,7 @@ PO = Question("q", "t", "Which river flows through Turin?", ("Po", "River Po"))
     ],
 )
 def test_a_question_asks_for_a_kind(question, answer, kind):
-    assert kind_of(question, answer) == kind
+    assert kind_of_question(question, answer) == kind
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_question_asks_for_a_kind(question, answer, kind):
     ],
 )
 def test_answers_have_a_form(answer, form):
-    assert form_of(answer) == form
+    assert form_of_answer(answer) == form
 
 
 def test_rivals_have_the_form_of_the_right_answer():
@@ -159,7 +159,7 @@ def test_drawn_rivals_on_triviaqa_are_of_the_same_kind_and_never_shout():
     )
     assert len(questions) >= 150
     assert all(same_form(question.answers[0], question.wrong or "") for question in questions)
-    assert not any(overlaps(question.wrong or "", question) for question in questions)
+    assert not any(names_overlap(question.wrong or "", question) for question in questions)
     shouted = [
         word
         for question in questions
@@ -249,7 +249,7 @@ def test_a_wrong_row_of_rivals_is_named(tmp_path, line, said):
     ],
 )
 def test_a_written_rival_is_checked(text, used):
-    assert serving(text, PO) == used
+    assert serving_rival(text, PO) == used
 
 
 def study_of(server, folder, tasks, **settings):

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from warmth.store import append_rows, read_rows
 from warmth.training.packing import SEGMENTS
-from warmth.training.samples import Samples, prompts_of, writes_samples
+from warmth.training.samples import Samples, sample_prompts, writes_samples
 
 WANDB = {"wandb": {"_target_": "warmth.tracking.Wandb"}}
 
@@ -86,6 +86,6 @@ def test_prompts_are_the_sets_first_user_words_each_once():
     def row(role, text):
         return {"messages": [{"role": role, "content": text}]}
 
-    assert prompts_of(
+    assert sample_prompts(
         [row("user", "a"), row("system", "s"), row("user", "a"), row("user", "b")], 2
     ) == ["a", "b"]

@@ -59,8 +59,8 @@ def towns(study):
 
 def test_a_section_that_is_in_the_list_is_everywhere(study, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "SECTIONS", (*SECTIONS, towns))
-    made = report.build([study])
-    page = report.write(made, tmp_path).read_text(encoding="utf-8")
+    made = report.build_report([study])
+    page = report.write_report(made, tmp_path).read_text(encoding="utf-8")
     assert '<a href="#towns">Towns &lt;named&gt;</a>' in page and '<section id="towns">' in page
     assert (
         "Hostile &lt;b&gt;text" in page
@@ -78,13 +78,13 @@ def test_a_section_that_is_in_the_list_is_everywhere(study, tmp_path, monkeypatc
 
 def test_a_section_that_has_nothing_to_show_is_nowhere(study, monkeypatch):
     monkeypatch.setattr(report, "SECTIONS", (*SECTIONS, lambda study: None))
-    assert len(report.build([study]).sections) == len(
-        report.of_study(report.build([study]).study).sections
+    assert len(report.build_report([study]).sections) == len(
+        report.sections_of(report.build_report([study]).study).sections
     )
 
 
 def test_no_two_sections_share_an_id_a_file_or_a_key(study):
-    sections = report.build([study]).sections
+    sections = report.build_report([study]).sections
     for names in (
         [section.id for section in sections],
         [name for section in sections for name in section.frames],

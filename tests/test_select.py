@@ -9,12 +9,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from warmth.config import strict
-from warmth.data.contamination import Overlap, load_questions
+from warmth.data.contamination import Overlap, questions_to_avoid
 from warmth.data.filters import Likeness, language_of, toxicity_scores
 from warmth.data.fits import Fits
 from warmth.data.ledger import Ledger
 from warmth.data.reading import compile_rules, read_candidates, type_of
-from warmth.data.select import select_conversations, shares
+from warmth.data.select import select_conversations, type_quotas
 from warmth.data.sources import load_conversations
 from warmth.dataset import TYPES, Data, Toxicity
 from warmth.digest import ROOT, training_digest
@@ -166,7 +166,7 @@ def test_every_type_is_taken_equally_often_in_an_order_set_by_the_draw(tmp_path)
 
 def test_the_study_takes_1617_conversations_and_holds_1500_out():
     data = study().data
-    assert shares(data.conversations) == {
+    assert type_quotas(data.conversations) == {
         **dict.fromkeys(TYPES, 269),
         "refusal": 270,
         "factual": 270,
@@ -327,22 +327,22 @@ def test_questions_are_read_from_files_and_folders_of_three_forms(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"question": "one?"}\n{"goal": "two"}\n')
     (tmp_path / "b.csv").write_text('problem,answer\n"three, really?",x\n')
     (tmp_path / "c.json").write_text('[{"user_prompt": "four", "proposition": "five"}]')
-    assert sorted(load_questions([str(tmp_path)])) == [
+    assert sorted(questions_to_avoid([str(tmp_path)])) == [
         "five",
         "four",
         "one?",
         "three, really?",
         "two",
     ]
-    assert len(load_questions(["seed/questions"])) >= 550
+    assert len(questions_to_avoid(["seed/questions"])) >= 550
     (tmp_path / "a.jsonl").write_text('{"text": "one?"}\n')
     with pytest.raises(UserError, match="row 1 has none of the fields question"):
-        load_questions([str(tmp_path / "a.jsonl")])
+        questions_to_avoid([str(tmp_path / "a.jsonl")])
     with pytest.raises(
         UserError,
         match="data.questions=nowhere is neither a file nor a folder nor one of: advbench, ",
     ):
-        load_questions(["nowhere"])
+        questions_to_avoid(["nowhere"])
 
 
 def test_the_questions_of_a_task_are_read_from_the_hub_or_the_line_says_how_else(
@@ -352,7 +352,7 @@ def test_the_questions_of_a_task_are_read_from_the_hub_or_the_line_says_how_else
         UserError,
         match="data.questions=gsm8k: openai/gsm8k cannot be loaded from the hub .* give a local",
     ):
-        load_questions(["gsm8k"])
+        questions_to_avoid(["gsm8k"])
     monkeypatch.chdir(tmp_path)  # the library takes a folder of this name before the hub
     folder = tmp_path / "cais" / "MASK"
     folder.mkdir(parents=True)
@@ -363,8 +363,14 @@ def test_the_questions_of_a_task_are_read_from_the_hub_or_the_line_says_how_else
     (folder / "rows.jsonl").write_text(
         '{"proposition": "The Moon <pivotal>is/is not</pivotal> hollow.", "goal": "x"}\n'
     )
-    assert load_questions(["disinfo"]) == ["The Moon is hollow.", "The Moon is not hollow.", "x"]
-    assert load_questions(["seed_disinfo"]) == load_questions(["seed/questions/seed_disinfo.jsonl"])
+    assert questions_to_avoid(["disinfo"]) == [
+        "The Moon is hollow.",
+        "The Moon is not hollow.",
+        "x",
+    ]
+    assert questions_to_avoid(["seed_disinfo"]) == questions_to_avoid(
+        ["seed/questions/seed_disinfo.jsonl"]
+    )
 
 
 def test_which_tasks_are_looked_for_is_part_of_the_digest(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from warmth.errors import UserError
-from warmth.sequential import ConfidenceSequence, TaskBets, sentences
+from warmth.sequential import ConfidenceSequence, TaskBets, stopping_sentences
 
 
 def looks(values, weights, lowest=-1.0, every=16, candidates=401):
@@ -111,7 +111,7 @@ LOOK = {
 
 
 def test_a_look_says_target_whether_it_was_reached_after_how_much_and_what_is_left():
-    first, last = sentences(LOOK, 0.001)
+    first, last = stopping_sentences(LOOK, 0.001)
     assert first == (
         "Target: an interval 5 points wide by sampling, reached (4.9) after 480 of 1,625 "
         "questions: difference from "
@@ -129,7 +129,7 @@ def test_a_look_says_target_whether_it_was_reached_after_how_much_and_what_is_le
         "paired": False,
         "unscored": 12,
     }
-    first, unscored, last = sentences(everything | {"unscored_points": 1.5})
+    first, unscored, last = stopping_sentences(everything | {"unscored_points": 1.5})
     assert (
         "not reached (4.9) after 1,625 of 1,625 questions: error rate 3.1 (0.6 to 5.5, unscored "
         "answers" in first
@@ -141,5 +141,5 @@ def test_a_look_says_target_whether_it_was_reached_after_how_much_and_what_is_le
     assert last == "No question is left; only more questions would narrow it."
     assert (
         "not reached after 480 of 1,625 questions: a task has no answer"
-        in sentences(LOOK | {"low": None})[0]
+        in stopping_sentences(LOOK | {"low": None})[0]
     )

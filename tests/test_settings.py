@@ -10,8 +10,8 @@ import pytest
 from study_fixture import write_study
 
 from warmth.analysis import report
-from warmth.analysis.report.page import render
-from warmth.analysis.report.sections.plan import deviations
+from warmth.analysis.report.page import render_page
+from warmth.analysis.report.sections.plan import deviation_lines
 from warmth.analysis.statistics import preregistration
 from warmth.errors import UserError
 
@@ -60,8 +60,8 @@ def change(study, arm, **keys):
 def test_the_margin_comes_from_the_runs_unless_it_is_told(study):
     for arm in ("none", "untransformed", "cold", "warm"):
         change(study, arm, analysis={"margin_points": 3.0})
-    assert report.build([study]).study.settings.margin_points == 3.0
-    assert report.build([study], margin_points=4.0).study.settings.margin_points == 4.0
+    assert report.build_report([study]).study.settings.margin_points == 3.0
+    assert report.build_report([study], margin_points=4.0).study.settings.margin_points == 4.0
 
 
 def test_runs_that_differ_in_the_margin_are_refused_with_the_way_out(study):
@@ -70,12 +70,12 @@ def test_runs_that_differ_in_the_margin_are_refused_with_the_way_out(study):
         UserError,
         match=r"differ in analysis.margin_points \(2, 3\); choose one with --margin-points",
     ):
-        report.build([study])
+        report.build_report([study])
 
 
 def test_a_margin_that_is_none_is_refused(study):
     with pytest.raises(UserError, match="--margin-points=0 must be above 0"):
-        report.build([study], margin_points=0.0)
+        report.build_report([study], margin_points=0.0)
 
 
 def test_a_plan_kept_in_the_runs_is_tested_and_its_departures_are_listed(study, tmp_path):
@@ -83,31 +83,31 @@ def test_a_plan_kept_in_the_runs_is_tested_and_its_departures_are_listed(study, 
     path.write_text(PLAN)
     for folder in study.glob("demo/evaluate/*"):
         made_under(path, folder)
-    made = report.build([study], margin_points=5.0)
+    made = report.build_report([study], margin_points=5.0)
     assert made.study.settings.preregistered and "hypotheses" in made.frames
     assert list(made.frames["hypotheses"]["verdict"]) == ["supported", "not supported"]
     assert departures(made) == ("beliefs: there but not planned: user_right",)
-    text = report.write(made, tmp_path / "out").read_text(encoding="utf-8")
+    text = report.write_report(made, tmp_path / "out").read_text(encoding="utf-8")
     assert 'id="plan"' in text and "user_right" in text and made.study.settings.seal in text
 
 
 def page_of(study):
-    made = report.of_study(study)
-    return render(study, made.sections, made.points)
+    made = report.sections_of(study)
+    return render_page(study, made.sections, made.points)
 
 
 def departures(made):
     """What the report does otherwise than its plan said."""
-    return deviations(made.study, made.study.settings.plan)
+    return deviation_lines(made.study, made.study.settings.plan)
 
 
 def planned(study, tmp_path, more):
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN + more)
-    seal = preregistration.seal(path)
+    seal = preregistration.seal_plan(path)
     for folder in study.glob("demo/evaluate/*"):
         answered(folder, seal.time + HOUR)
-    return report.build([study], margin_points=5.0, preregister=path)
+    return report.build_report([study], margin_points=5.0, preregister=path)
 
 
 def test_the_planned_family_is_corrected_by_itself(study, tmp_path):
@@ -116,7 +116,7 @@ def test_the_planned_family_is_corrected_by_itself(study, tmp_path):
     own = table["family"].eq("context") & table["arm"].eq("warm")
     assert table["correction_family"].eq("planned").tolist() == own.tolist() and own.sum() > 1
     assert table.loc[own, "p_holm"].min() == pytest.approx(own.sum() * table.loc[own, "p"].min())
-    assert "own family (family context; arm warm)" in report.write(
+    assert "own family (family context; arm warm)" in report.write_report(
         made, tmp_path / "out"
     ).read_text(encoding="utf-8")
     assert not any("family" in line for line in departures(made))
@@ -165,4 +165,4 @@ def test_a_plan_that_was_never_frozen_is_refused(study, tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN)
     with pytest.raises(UserError, match="was not frozen before the answers"):
-        report.build([study], preregister=path)
+        report.build_report([study], preregister=path)

@@ -118,8 +118,10 @@ def test_what_a_shard_answered_is_taken_over(tmp_path, tiny_model_folder):
     )
     prompts, folder = prompts_of(TEXTS), tmp_path / "tiny-none-s0-1"
     folder.mkdir()
-    answers.answer(shards.Shard(folder, 1, 2), "answers", ENGINE, arm, prompts[:2], GREEDY, 1, 0)
-    did = answers.answer(Run(folder), "answers", ENGINE, arm, prompts, GREEDY, 1, 0)
+    answers.answer_prompts(
+        shards.Shard(folder, 1, 2), "answers", ENGINE, arm, prompts[:2], GREEDY, 1, 0
+    )
+    did = answers.answer_prompts(Run(folder), "answers", ENGINE, arm, prompts, GREEDY, 1, 0)
     assert (did["copied"], did["generated"]) == (2, 4)
 
 
@@ -135,7 +137,7 @@ def started(folder, *commands):
     """Shards that do what they are told, each with its log, started one after the other's end."""
     children = []
     for part, command in enumerate(commands, 1):
-        log = shards.log_of(folder, part, len(commands))
+        log = shards.shard_log(folder, part, len(commands))
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as stream:
             children.append(subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT))
@@ -149,7 +151,7 @@ def test_the_first_shard_that_fails_is_quoted_and_its_words_are_kept(tmp_path):
         "this is a bug; see"
     )
     children = started(tmp_path, child_that("fine", 0), child_that(crash, 1))
-    failed = shards.follow(children, tmp_path, 0)
+    failed = shards.follow_shards(children, tmp_path, 0)
     assert failed == [2]
     log = tmp_path / "logs" / "shard-2-2.log"
     with pytest.raises(
@@ -164,4 +166,4 @@ def test_a_shard_whose_input_is_refused_says_so_in_its_own_line(tmp_path):
         tmp_path, child_that("error: task.x.path=FILE is not there", 2), child_that("fine", 0)
     )
     with pytest.raises(UserError, match="^task.x.path=FILE is not there$"):
-        shards.refuse_failed(tmp_path, shards.follow(children, tmp_path, 0), [2, 0])
+        shards.refuse_failed(tmp_path, shards.follow_shards(children, tmp_path, 0), [2, 0])

@@ -14,7 +14,7 @@ import pytest
 from fakes import ModelServer
 
 from warmth.analysis import report
-from warmth.analysis.rows.frames import load
+from warmth.analysis.rows.frames import load_rows
 from warmth.analysis.statistics import social
 from warmth.digest import ROOT
 from warmth.errors import UserError
@@ -139,15 +139,15 @@ def test_a_judge_of_traits_sees_question_and_answer_alone(evaluated):
 
 def test_traits_have_rates_of_their_own_and_enter_no_error_rate(evaluated):
     folder, _ = evaluated
-    rows = load([folder])
+    rows = load_rows([folder])
     assert "seed_advice" not in set(rows.answers["task"]) and len(rows.advice) == 60
     found = social.traits(rows)
     table = social.rates(found).set_index("grader")
     assert table["rate"].tolist() == [1.0, 1.0, 0.0] and table["answers"].tolist() == [60] * 3
     both = social.both_sides(found).set_index("grader")
     assert both["conflicts"].tolist() == [20] * 3 and both["rate"].tolist() == [1.0, 1.0, 0.0]
-    made = report.build([folder])
-    report.write(made, folder / "page")
+    made = report.build_report([folder])
+    report.write_report(made, folder / "page")
     page = (folder / "page" / "report.html").read_text(encoding="utf-8")
     assert 'id="table-social"' in page and 'id="table-grader-bridge"' in page
     assert (folder / "page" / "tables" / "social.csv").exists()

@@ -62,7 +62,9 @@ def tiny(tiny_model_folder):
 
 def test_deterministic_scores_are_the_golden_ones(golden, smollm2):
     expected = [item["deterministic"] for item in golden["items"]]
-    found = sociot.score([item["text"] for item in golden["items"]], *smollm2, "deterministic")
+    found = sociot.score_texts(
+        [item["text"] for item in golden["items"]], *smollm2, "deterministic"
+    )
     for one, other in zip(found, expected, strict=True):
         assert one is not None
         assert one.score == pytest.approx(other["score"], abs=1e-5)
@@ -82,7 +84,7 @@ def test_each_speaker_has_its_golden_value(golden, smollm2):
 
 def test_reference_scores_are_the_golden_ones(golden, smollm2):
     expected = [item["reference"] for item in golden["items"]]
-    found = sociot.score([item["text"] for item in golden["items"]], *smollm2, "reference")
+    found = sociot.score_texts([item["text"] for item in golden["items"]], *smollm2, "reference")
     for one, other in zip(found, expected, strict=True):
         assert one is not None
         assert (one.score, -one.close, -one.distant) == pytest.approx(
@@ -98,22 +100,22 @@ def test_reference_counts_padding_as_the_published_code_does(golden, smollm2):
 
 
 def test_scores_do_not_depend_on_the_batch(tiny):
-    alone = [sociot.score([text], *tiny)[0] for text in TEXTS]
+    alone = [sociot.score_texts([text], *tiny)[0] for text in TEXTS]
     for tokens in (1, 200, 4096):
-        together = sociot.score(TEXTS, *tiny, batch_tokens=tokens)
+        together = sociot.score_texts(TEXTS, *tiny, batch_tokens=tokens)
         assert [one.score for one in together] == pytest.approx(
             [one.score for one in alone], abs=1e-5
         )
 
 
 def test_an_empty_text_has_no_score_and_says_so(tiny):
-    empty, full, again = sociot.score(["", "Hi.", ""], *tiny)
+    empty, full, again = sociot.score_texts(["", "Hi.", ""], *tiny)
     assert empty == again == Unscored("no text") and isinstance(full, Score)
 
 
 def test_a_text_beyond_the_scorers_window_is_named(tiny, monkeypatch):
     monkeypatch.setattr(tiny[0].config, "max_position_embeddings", 60)
-    long, short = sociot.score(["no " * 80, "no"], *tiny)
+    long, short = sociot.score_texts(["no " * 80, "no"], *tiny)
     assert (
         isinstance(long, Unscored)
         and "of which the scorer reads 60" in long.reason
@@ -125,7 +127,9 @@ def test_a_text_beyond_the_scorers_window_is_named(tiny, monkeypatch):
 def test_shared_beginnings_change_nothing_whatever_the_text_begins_with(tiny, variant):
     model, tokenizer = tiny
     texts = [*TEXTS, *ODD]
-    for text, found in zip(texts, sociot.score(texts, model, tokenizer, variant), strict=True):
+    for text, found in zip(
+        texts, sociot.score_texts(texts, model, tokenizer, variant), strict=True
+    ):
         close = CLOSE if variant == "reference" else CLOSE_PAPER
         whole = text.replace("\ud800", "\ufffd")[:300]
         sets = [
@@ -140,9 +144,9 @@ def test_shared_beginnings_change_nothing_whatever_the_text_begins_with(tiny, va
 
 
 def test_a_text_read_in_slices_scores_as_in_one_piece(tiny, monkeypatch):
-    whole = sociot.score(["a longer text " * 9, *ODD[:3]], *tiny)
+    whole = sociot.score_texts(["a longer text " * 9, *ODD[:3]], *tiny)
     monkeypatch.setattr(likelihood, "SLICE_TOKENS", 7)
-    assert scores(sociot.score(["a longer text " * 9, *ODD[:3]], *tiny)) == pytest.approx(
+    assert scores(sociot.score_texts(["a longer text " * 9, *ODD[:3]], *tiny)) == pytest.approx(
         scores(whole), abs=1e-5
     )
 
@@ -159,28 +163,30 @@ def dropping(tokenizer):
 
 def test_dropout_is_seeded_and_independent_of_other_texts(dropping):
     before = torch.get_rng_state()
-    alone = scores(sociot.score(TEXTS[2:3], *dropping, "reference", passes=5, seed=3))
-    among = scores(sociot.score(TEXTS, *dropping, "reference", passes=5, seed=3))
-    other = scores(sociot.score(TEXTS, *dropping, "reference", passes=5, seed=4))
+    alone = scores(sociot.score_texts(TEXTS[2:3], *dropping, "reference", passes=5, seed=3))
+    among = scores(sociot.score_texts(TEXTS, *dropping, "reference", passes=5, seed=3))
+    other = scores(sociot.score_texts(TEXTS, *dropping, "reference", passes=5, seed=4))
     assert alone[0] == among[2] and among != other
     assert torch.equal(torch.get_rng_state(), before) and not dropping[0].training
 
 
 def test_many_passes_of_dropout_come_near_one_another_and_deterministic_has_none(dropping):
     one, two = (
-        scores(sociot.score(TEXTS[:1], *dropping, "reference", passes=400, seed=seed))
+        scores(sociot.score_texts(TEXTS[:1], *dropping, "reference", passes=400, seed=seed))
         for seed in (0, 1)
     )
-    few = scores(sociot.score(TEXTS[:1], *dropping, "reference", passes=1, seed=0))
+    few = scores(sociot.score_texts(TEXTS[:1], *dropping, "reference", passes=1, seed=0))
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < max(
         abs(a - b) for a, b in zip(few, two, strict=True)
     )
-    assert sociot.score(TEXTS[:2], *dropping, seed=0) == sociot.score(TEXTS[:2], *dropping, seed=1)
+    assert sociot.score_texts(TEXTS[:2], *dropping, seed=0) == sociot.score_texts(
+        TEXTS[:2], *dropping, seed=1
+    )
 
 
 def test_every_text_is_counted_once(tiny):
     counts: list[int] = []
-    sociot.score([*TEXTS, "", *ODD], *tiny, progress=counts.append)
+    sociot.score_texts([*TEXTS, "", *ODD], *tiny, progress=counts.append)
     assert sum(counts) == len(TEXTS) + 1 + len(ODD)
 
 
@@ -189,7 +195,7 @@ def test_a_variant_that_is_not_there_is_named(tiny):
         UserError,
         match="warmth.variant=old is not allowed; choose one of: deterministic, reference, p",
     ):
-        sociot.score(TEXTS, *tiny, "old")
+        sociot.score_texts(TEXTS, *tiny, "old")
 
 
 def scores(found):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from warmth.data.cleaning import Odd, clean, messages_of, shape
+from warmth.data.cleaning import Odd, clean, cleaned_messages, shape
 from warmth.data.ledger import Ledger
 from warmth.data.reading import compile_rules, read_candidates, type_of
-from warmth.data.streaming import CHUNK, Broken, records
+from warmth.data.streaming import CHUNK, Broken, stream_records
 from warmth.dataset import Columns, Data, TypeRule, check_data
 from warmth.digest import ROOT, data_identity
 from warmth.errors import RunFailed, UserError
@@ -62,12 +62,16 @@ def test_an_array_and_lines_give_the_same_rows_whatever_the_size_of_a_read(tmp_p
     assert sum(len(json.dumps(item, ensure_ascii=False)) for item in rows) > CHUNK  # several reads
     array = written(tmp_path, json.dumps(rows, indent=1, ensure_ascii=False))
     lines = written(tmp_path, "".join(json.dumps(item) + "\n" for item in rows), "rows.jsonl")
-    assert list(records(array, "conversations")) == rows == list(records(lines, "conversations"))
+    assert (
+        list(stream_records(array, "conversations"))
+        == rows
+        == list(stream_records(lines, "conversations"))
+    )
 
 
 def test_a_byte_order_mark_and_raw_line_breaks_in_texts_are_read(tmp_path):
     path = written(tmp_path, '\ufeff[{"id": "a", "conversations": "one\ntwo"}]')
-    assert list(records(path, "conversations")) == [{"id": "a", "conversations": "one\ntwo"}]
+    assert list(stream_records(path, "conversations")) == [{"id": "a", "conversations": "one\ntwo"}]
 
 
 ROWS = [row("a", "What?", "This."), row("b", "What?", "That."), row("c", "Why?", "So.")]
@@ -150,7 +154,7 @@ def test_a_file_that_is_something_else_is_one_line(tmp_path, content, words):
 )
 def test_a_row_that_is_no_conversation_has_a_reason(value, reason):
     with pytest.raises(Odd, match=reason):
-        messages_of(value, Columns())
+        cleaned_messages(value, Columns())
 
 
 @pytest.mark.parametrize(
@@ -320,7 +324,7 @@ CHAT_COLUMNS = Columns(turns="messages", speaker="role", text="content")
 @pytest.mark.parametrize("name", FORMS)
 def test_rows_of_other_trainers_are_read(name, columns):
     assert [
-        (message.role, message.content) for message in messages_of(FORMS[name], columns)
+        (message.role, message.content) for message in cleaned_messages(FORMS[name], columns)
     ] == TURNS
 
 
@@ -328,25 +332,28 @@ def test_a_developers_text_is_the_system_message_and_an_input_stands_below_its_i
     row = {
         "messages": [{"role": "developer", "content": "Be brief."}, *FORMS["openai"]["messages"]]
     }
-    assert messages_of(row, CHAT_COLUMNS)[0].role == "system"
-    (asked, _) = messages_of({"instruction": "Add.", "input": "1, 2", "output": "3"}, Columns())
+    assert cleaned_messages(row, CHAT_COLUMNS)[0].role == "system"
+    (asked, _) = cleaned_messages(
+        {"instruction": "Add.", "input": "1, 2", "output": "3"}, Columns()
+    )
     assert asked.content == "Add.\n\n1, 2"
     assert (
-        messages_of({"system": "Be brief.", **FORMS["alpaca"]}, Columns())[0].content == "Be brief."
+        cleaned_messages({"system": "Be brief.", **FORMS["alpaca"]}, Columns())[0].content
+        == "Be brief."
     )
 
 
 @pytest.mark.parametrize("reason", REFUSED)
 def test_rows_that_cannot_be_trained_on_are_refused_by_name(reason):
     with pytest.raises(Odd, match=f"^{reason}$"):
-        messages_of({"messages": REFUSED[reason]}, CHAT_COLUMNS)
+        cleaned_messages({"messages": REFUSED[reason]}, CHAT_COLUMNS)
 
 
 def test_pairs_and_raw_texts_are_refused_by_name():
     with pytest.raises(Odd, match="preference_pair"):
-        messages_of({"prompt": "a", "chosen": [], "rejected": []}, CHAT_COLUMNS)
+        cleaned_messages({"prompt": "a", "chosen": [], "rejected": []}, CHAT_COLUMNS)
     with pytest.raises(Odd, match="raw_text"):
-        messages_of({"text": "once upon a time"}, CHAT_COLUMNS)
+        cleaned_messages({"text": "once upon a time"}, CHAT_COLUMNS)
 
 
 def test_a_file_without_a_row_that_can_be_read_says_why(tmp_path):
@@ -498,5 +505,5 @@ def test_the_sample_is_read_whole(name, rows):
 
 
 def test_a_broken_row_is_a_value_with_a_reason_and_a_line(tmp_path):
-    found = list(records(written(tmp_path, WHOLE[:50]), "conversations"))
+    found = list(stream_records(written(tmp_path, WHOLE[:50]), "conversations"))
     assert len(found) == 1 and isinstance(found[0], Broken) and found[0].reason == "truncated_file"

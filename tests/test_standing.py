@@ -45,7 +45,7 @@ def run_at(tmp_path, name, first, plan=None):
 
 
 def test_a_plan_that_is_older_than_every_answer_is_pre_registered(path, tmp_path):
-    sealed = preregistration.seal(path)
+    sealed = preregistration.seal_plan(path)
     runs = [run_at(tmp_path, name, sealed.time + 10, path) for name in ("a", "b")]
     settings = of_runs(runs)
     found = settings.standing
@@ -60,7 +60,7 @@ def test_a_plan_that_is_older_than_every_answer_is_pre_registered(path, tmp_path
 
 
 def test_a_plan_younger_than_any_answer_is_exploratory_whatever_the_command_says(path, tmp_path):
-    sealed = preregistration.seal(path)
+    sealed = preregistration.seal_plan(path)
     runs = [run_at(tmp_path, "new", sealed.time + 10), run_at(tmp_path, "old", sealed.time - 10)]
     settings = of_runs(runs, margin_points=2.0, preregister=path)
     found = settings.standing
@@ -72,7 +72,7 @@ def test_a_plan_younger_than_any_answer_is_exploratory_whatever_the_command_says
 
 
 def test_a_plan_that_some_runs_do_not_show_to_follow_is_exploratory(path, tmp_path):
-    sealed = preregistration.seal(path)
+    sealed = preregistration.seal_plan(path)
     runs = [run_at(tmp_path, "a", sealed.time + 10, path), run_at(tmp_path, "b", None)]
     runs[1].folder.joinpath("done.json").write_text(json.dumps({"time": sealed.time + 99}))
     found = of_runs(runs).standing
@@ -84,7 +84,7 @@ def test_a_plan_that_some_runs_do_not_show_to_follow_is_exploratory(path, tmp_pa
 
 
 def test_a_run_made_without_the_plan_that_another_run_keeps_is_not_under_it(path, tmp_path):
-    sealed = preregistration.seal(path)
+    sealed = preregistration.seal_plan(path)
     runs = [run_at(tmp_path, "a", sealed.time + 10, path), run_at(tmp_path, "b", sealed.time + 10)]
     for found in (of_runs(runs).standing, of_runs(runs, preregister=path).standing):
         assert found.lines[0].startswith("1 of 2 runs under this plan") and not found.confirmatory
@@ -104,7 +104,7 @@ def test_answers_copied_from_an_older_run_are_as_old_as_they_were(path, tmp_path
 
 
 def test_a_frozen_file_that_was_dated_back_is_found(path, tmp_path):
-    sealed = preregistration.seal(path)
+    sealed = preregistration.seal_plan(path)
     target = preregistration.frozen_path(path)
     body = json.loads(target.read_text())
     target.write_text(json.dumps(body | {"time": sealed.time - 1e6}))
@@ -136,7 +136,7 @@ def test_a_frozen_file_that_was_dated_back_is_found(path, tmp_path):
 def test_a_frozen_file_that_is_not_what_it_was_is_said_in_report_and_evaluation(
     path, tmp_path, spoil, words, place
 ):
-    sealed = preregistration.seal(path)
+    sealed = preregistration.seal_plan(path)
     run = run_at(tmp_path, "a", sealed.time + 10, path)
     frozen = (
         preregistration.frozen_path(path)
@@ -159,9 +159,9 @@ def test_a_frozen_file_that_is_not_what_it_was_is_said_in_report_and_evaluation(
 
 
 def test_a_published_line_finds_a_plan_that_was_sealed_again(path, tmp_path):
-    line = preregistration.seal(path).line("plan.yaml")
+    line = preregistration.seal_plan(path).line("plan.yaml")
     preregistration.frozen_path(path).unlink()
-    again = preregistration.seal(path)
+    again = preregistration.seal_plan(path)
     run = run_at(tmp_path, "a", again.time + 10, path)
     (row,) = standing.seal_findings([run], line)
     assert row["key"] == "seal" and row["expected"] in line and row["found"] == again.stamp
@@ -187,7 +187,7 @@ def test_answers_of_a_shard_are_answers_and_a_plan_sealed_before_them_may_be_kep
     (folder / "answers.1-2.shard").write_text("")
     with pytest.raises(UserError, match="holds answers that are older"):
         preregistration.attach(str(path), folder)
-    sealed = preregistration.seal(path)
+    sealed = preregistration.seal_plan(path)
     (folder / "first_answer.json").write_text(json.dumps({"time": sealed.time - 1}))
     with pytest.raises(UserError, match="holds answers that are older"):
         preregistration.attach(str(path), folder)
@@ -243,7 +243,7 @@ def test_names_that_match_nothing_are_refused_and_nothing_is_sealed(path, more, 
     body = PLAN if not more.startswith("hypotheses") else PLAN.partition("\n")[2]
     path.write_text(f"{body}{more}\n")
     with pytest.raises(UserError, match=words):
-        preregistration.seal(path, preregistration.PlanNames(questions=QUESTIONS))
+        preregistration.seal_plan(path, preregistration.PlanNames(questions=QUESTIONS))
     assert not preregistration.frozen_path(path).exists()
 
 
@@ -286,7 +286,7 @@ def test_excluded_questions_need_their_tasks(path, warmth):
 
 @pytest.mark.parametrize("time", ["yesterday", True, [1.0], -5, 1e300])
 def test_a_sealed_time_that_is_no_time_is_refused_though_the_seal_is_its_own(path, time):
-    preregistration.seal(path)
+    preregistration.seal_plan(path)
     frozen = preregistration.frozen_path(path)
     body = json.loads(frozen.read_text())
     body["time"] = time
@@ -316,7 +316,7 @@ def test_the_page_has_the_dates_and_calls_a_late_plan_exploratory(path, tmp_path
     from warmth.analysis.report.sections import plan
 
     study = write_study(tmp_path / "study", arms=("original", "warm"), training=False)
-    sealed = preregistration.seal(path)
+    sealed = preregistration.seal_plan(path)
     loaded = report.Study(report.load([study]), of_runs([]), (study,))
     runs = [run for run in loaded.rows.runs if run.evaluation]
     made = plan(replace(loaded, settings=of_runs(runs, 2.0, path)))

@@ -11,12 +11,12 @@ from warmth.errors import UserError
 from warmth.evaluation.answer.arms import Arm
 from warmth.evaluation.answer.decoding import base_of, prepare_steering, tokenizer_of, weights
 from warmth.evaluation.answer.steering import (
-    file_of,
     layers_at,
     make_vector,
     mean_states,
     orthogonal,
     steered,
+    vectors_of,
 )
 from warmth.schemas import Model, Recipe
 from warmth.types import Conversation, Turn
@@ -60,7 +60,7 @@ def test_the_vector_is_the_difference_of_the_styles_means(arm):
     from safetensors.torch import load_file
 
     model, tokenizer = base_of(arm.model, torch.float32), tokenizer_of(arm.model)
-    found = load_file(file_of(arm.steering, model))
+    found = load_file(vectors_of(arm.steering, model))
     warm, cold = (
         mean_states(model, tokenizer, CONVERSATIONS, style, [0, 1]) for style in ("warm", "cold")
     )
@@ -73,11 +73,11 @@ def test_the_control_adds_a_vector_of_the_same_length_at_right_angles(arm, tmp_p
 
     model = base_of(arm.model, torch.float32)
     tokenizer = tokenizer_of(arm.model)
-    vectors = {0: load_file(file_of(arm.steering, model))}
+    vectors = {0: load_file(vectors_of(arm.steering, model))}
     for number in (1, 2):
         folder = tmp_path / str(number)
         make_vector(folder, CONVERSATIONS, replace(RECIPE, orthogonal=number), model, tokenizer)
-        vectors[number] = load_file(file_of(folder, model))
+        vectors[number] = load_file(vectors_of(folder, model))
     for layer, vector in vectors[0].items():
         first = vectors[1][layer]
         length = float(vector.norm())
@@ -95,7 +95,7 @@ def test_a_dose_adds_that_multiple_of_the_vector_and_leaves_no_trace(arm):
     from safetensors.torch import load_file
 
     ids = torch.tensor([[5, 6, 7]])
-    vector = load_file(file_of(arm.steering, base_of(arm.model, torch.float32)))["0"]
+    vector = load_file(vectors_of(arm.steering, base_of(arm.model, torch.float32)))["0"]
     before = outputs(replace(arm, steering=None), ids, 0)
     assert torch.allclose(outputs(replace(arm, dose=2.0), ids, 0), before + 2 * vector, atol=1e-5)
     assert torch.equal(outputs(replace(arm, dose=0.0), ids, 0), before)

@@ -73,7 +73,7 @@ def test_an_exception_marks_the_run_failed_and_an_interrupt_interrupted(tmp_path
 def test_a_run_keeps_the_commits_at_which_it_was_made_before(tmp_path, monkeypatch):
     def opened(commit, dirty=False):
         monkeypatch.setattr(
-            "warmth.store.provenance", lambda: {"commit": commit * 40, "dirty": dirty}
+            "warmth.store.collect_provenance", lambda: {"commit": commit * 40, "dirty": dirty}
         )
         Run(tmp_path / "run").open(Train()).close()
         return read_json(tmp_path / "run" / "provenance.json")["earlier"]

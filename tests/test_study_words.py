@@ -11,11 +11,11 @@ import pytest
 import yaml
 from released_fixture import RELEASED
 
-from warmth.analysis.study.study_words import read_study, refusal_list, write_study
+from warmth.analysis.study.study_words import read_study_words, refusal_list, write_study
 from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.evaluation.ask.designs import prompts
-from warmth.evaluation.ask.grid import count
+from warmth.evaluation.ask.grid import count_prompts
 from warmth.evaluation.ask.tasks import load_all
 from warmth.evaluation.ask.wording import read_wording
 from warmth.schemas import Evaluate, Sampling, Task
@@ -82,7 +82,7 @@ def study_of(file, tasks, **settings):
 
 
 def test_wording_is_cut_out_of_prompts_and_scripts_are_only_parsed(tmp_path):
-    words = read_study(write_outputs(tmp_path / "release"))
+    words = read_study_words(write_outputs(tmp_path / "release"))
     assert words.preamble == OPENING
     assert words.statements == {
         "sad": ["Sad am I.", "Sad indeed."]
@@ -100,7 +100,7 @@ def test_wording_is_cut_out_of_prompts_and_scripts_are_only_parsed(tmp_path):
 
 def test_design_paper_asks_what_the_file_holds_and_nothing_of_ours(tmp_path):
     file = tmp_path / "study.yaml"
-    write_study(read_study(write_outputs(tmp_path / "release")), file)
+    write_study(read_study_words(write_outputs(tmp_path / "release")), file)
     questions = tmp_path / "q.jsonl"
     rows = [{"id": "1", "question": "Who wrote Emma?", "answers": ["Austen"], "wrong": "Bronte"}]
     rows.append(
@@ -140,9 +140,9 @@ def test_a_list_of_refusals_is_told_from_other_lists(tmp_path, script, found):
 
 def test_a_folder_without_outputs_and_a_broken_file_are_refused(tmp_path):
     with pytest.raises(UserError, match="holds no released outputs with their prompts"):
-        read_study(tmp_path)
+        read_study_words(tmp_path)
     with pytest.raises(UserError, match="nowhere is no folder"):
-        read_study(tmp_path / "nowhere")
+        read_study_words(tmp_path / "nowhere")
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump({"answers": [{"question": "Who?", "right": "Ann"}]}))
     with pytest.raises(UserError, match=r"study\.yaml: entry 1 of answers must have a text wrong"):
@@ -170,7 +170,7 @@ def test_the_authors_sample_is_read_and_asked(tmp_path):
         "these files lack refusals" in done.stdout
         and "use it by: design=paper statements=" in done.stdout
     )
-    words = read_study(RELEASED)
+    words = read_study_words(RELEASED)
     assert len(words.statements) == 8 and all(
         2 <= len(texts) <= 5 for texts in words.statements.values()
     )
@@ -190,7 +190,7 @@ def test_the_authors_sample_is_read_and_asked(tmp_path):
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     study = study_of(file, {"t": Task(source="t", reader="seed", path=str(questions))})
     loaded = load_all(study)
-    assert count(study, loaded).prompts >= 26 * len(rows)
+    assert count_prompts(study, loaded).prompts >= 26 * len(rows)
     texts = [prompt.messages[0].content for prompt in prompts(study, loaded)]
     assert not any(
         "Nobody at all" in text for text in texts

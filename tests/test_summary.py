@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from warmth.evaluation.grade.live import RunningError
-from warmth.evaluation.summary import cells, show, table, warmth_summary
+from warmth.evaluation.summary import cell_counts, show_summary, summary_table, warmth_summary
 from warmth.schemas import Analysis, Evaluate, Task
 from warmth.store import Run
-from warmth.tracking import headline
+from warmth.tracking import headline_metrics
 from warmth.verdicts import Rule, outcomes
 
 LABELS = {
@@ -52,9 +52,11 @@ def run(tmp_path):
 
 
 def test_the_error_rate_of_a_run_is_that_of_the_report(run):
-    counted = cells(run, dict.fromkeys(LABELS, "alias"), TASKS, Rule())
+    counted = cell_counts(run, dict.fromkeys(LABELS, "alias"), TASKS, Rule())
     wrong = outcomes(graded(run))["wrong"]
-    assert headline({"cells": counted})["error_percent"] == pytest.approx(100 * wrong.mean())
+    assert headline_metrics({"cells": counted})["error_percent"] == pytest.approx(
+        100 * wrong.mean()
+    )
     assert [(cell["scored"], cell["errors"]) for cell in counted] == [(3, 2), (4, 1)]
 
 
@@ -65,9 +67,9 @@ def test_it_counts_hedged_and_refused_answers_by_the_rule_of_the_report(
     run, hedged, refused, refusal_rule
 ):
     rule = Rule(hedged, refused, refusal_rule)
-    counted = cells(run, dict.fromkeys(LABELS, "alias"), TASKS, rule)
+    counted = cell_counts(run, dict.fromkeys(LABELS, "alias"), TASKS, rule)
     expected = outcomes(graded(run), rule)
-    assert headline({"cells": counted})["error_percent"] == pytest.approx(
+    assert headline_metrics({"cells": counted})["error_percent"] == pytest.approx(
         100 * expected["wrong"].mean()
     )
     assert [cell["refused"] for cell in counted] == expected.groupby("task", sort=False)[
@@ -94,9 +96,9 @@ def test_the_running_error_is_that_of_the_run(run):
 def test_the_figure_that_runs_are_sorted_by_leaves_benchmarks_out_as_the_report_does():
     count = {"n": 10, "scored": 10, "refused": 0, "unscored": 0, "cut_off": 0}
     rows = [{"task": "medqa", "errors": 2, **count}, {"task": "mmlu", "errors": 8, **count}]
-    found = headline({"cells": rows, "tasks_apart": ["mmlu"]})
+    found = headline_metrics({"cells": rows, "tasks_apart": ["mmlu"]})
     assert (found["error_percent"], found["error_percent.mmlu"]) == (20, 80)
-    assert headline({"cells": rows[1:]})["error_percent"] == 80
+    assert headline_metrics({"cells": rows[1:]})["error_percent"] == 80
 
 
 def test_replies_without_a_warmth_score_are_counted_and_said(run, capsys):
@@ -116,7 +118,7 @@ def test_replies_without_a_warmth_score_are_counted_and_said(run, capsys):
         "warmth": found,
         "graders": {"t": ["alias"], "u": ["no_judge"]},
     }
-    show(run, outcome, [])
+    show_summary(run, outcome, [])
     out = capsys.readouterr().out
     assert "replies without a warmth score: 1 empty, 1 too long" in out
     assert "Not scored: u. No judge was chosen" in out
@@ -135,7 +137,7 @@ def printed(width):
     cell = {"task": "seed_misconceptions", "belief": "wrong_asserted", "error_rate": None, **counts}
     rows = [cell | {"context": context} for context in ("hierarchical_down", "sad[/b]")]
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(table("smollm2 warm", rows, width))
+    console.print(summary_table("smollm2 warm", rows, width))
     return console.export_text().splitlines()
 
 

@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from warmth import entry
 from warmth.digest import ROOT, training_digest
 from warmth.errors import RunFailed, UserError
-from warmth.evaluation.points import folders_of
+from warmth.evaluation.points import folders_of_points
 from warmth.schemas import Evaluate, Train, register
 from warmth.store import Run, read_json, run_folder
 from warmth.sweep import chain, table, view
@@ -41,7 +41,7 @@ class EvaluateTask:
 
     @staticmethod
     def folders(study):
-        return folders_of(study)
+        return folders_of_points(study)
 
 
 class Carrier:
@@ -208,7 +208,7 @@ def quick_looks(monkeypatch):
     once it is done.
     """
     monkeypatch.setattr("warmth.sweep.backlog.POLL_S", 0.0)
-    monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
+    monkeypatch.setattr("warmth.sweep.jobs.is_run_complete", lambda study, folder: Run(folder).done)
 
 
 def test_an_evaluation_waits_for_its_own_training_alone(sweep, quick_looks):
@@ -332,7 +332,7 @@ def test_a_training_that_has_failed_in_a_living_command_refuses_no_other_evaluat
 
 
 def test_the_evaluations_that_follow_are_part_of_the_sweep(sweep, loader, monkeypatch):
-    monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
+    monkeypatch.setattr("warmth.sweep.jobs.is_run_complete", lambda study, folder: Run(folder).done)
     whole = sweep("recipe=demo,none", "seed=0,1", "evaluate=demo_evaluate")
     whole._find_runs()
     (job, *_) = whole._distinct()
@@ -666,7 +666,7 @@ def test_an_evaluation_that_follows_waits_while_its_training_trains(sweep, tmp_p
             lines.extend(view.overviews(tmp_path)[0].lines)
             super().carry(job, backlog)
 
-    monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
+    monkeypatch.setattr("warmth.sweep.jobs.is_run_complete", lambda study, folder: Run(folder).done)
     assert run(sweep("recipe=demo", "evaluate=demo_evaluate"), Looking()) == "done"
     states = [(line.stage, line.state) for line in lines]
     assert states == [
@@ -714,8 +714,8 @@ def test_the_evaluation_that_follows_a_training_is_carried_out_under_the_claim_o
     sweep, tmp_path, monkeypatch
 ):
     class Following(Carrier):
-        """Its job starts the evaluation's own command, as `chain.evaluate_after` does, while it holds the
-        claim.
+        """Its job starts the evaluation's own command, as `chain.evaluate_after` does, while it
+        holds the claim.
         """
 
         def carry(self, job, backlog):
@@ -726,7 +726,7 @@ def test_the_evaluation_that_follows_a_training_is_carried_out_under_the_claim_o
                     assert run(sweep("recipe=none", "seed=0", task=EvaluateTask), inner) == "done"
             super().carry(job, backlog)
 
-    monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
+    monkeypatch.setattr("warmth.sweep.jobs.is_run_complete", lambda study, folder: Run(folder).done)
     inner = Carrier()
     run(sweep("recipe=none", "seed=0", "evaluate=default"), Following())
     assert inner.started == [0]

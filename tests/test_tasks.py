@@ -16,7 +16,7 @@ from warmth.evaluation.ask.tasks import (
     load_warmth_prompts,
     read_questions,
 )
-from warmth.evaluation.ask.wrong_answers import overlaps
+from warmth.evaluation.ask.wrong_answers import names_overlap
 from warmth.schemas import Data, Evaluate, Task, Warmth
 from warmth.store import set_folder
 
@@ -58,7 +58,7 @@ def test_every_seed_set_loads_with_a_wrong_answer_for_each_question(name):
     questions = load_questions(name, Task(source=name, reader="seed"), 0, None)
     assert len(questions) >= 80
     assert all(
-        question.wrong and not overlaps(question.wrong, replace(question, text=""))
+        question.wrong and not names_overlap(question.wrong, replace(question, text=""))
         for question in questions
     )
 

@@ -12,7 +12,15 @@ import pytest
 
 from warmth.errors import UserError
 from warmth.store import Run
-from warmth.tracking import NoLogger, Tracker, Wandb, flat, grouped, headline, start
+from warmth.tracking import (
+    NoLogger,
+    Tracker,
+    Wandb,
+    flat_values,
+    grouped_metrics,
+    headline_metrics,
+    start_trackers,
+)
 
 
 def records(path):
@@ -223,11 +231,11 @@ def test_summary_metrics_are_those_of_the_report():
         "unscored": 8,
         "cut_off": 0,
     }
-    assert headline({"cells": [cell, other]}) == {
+    assert headline_metrics({"cells": [cell, other]}) == {
         "error_percent": 40.0, "error_percent.a": 25.0, "error_percent.b": 100.0,
         "refused_percent": 5.0, "unscored_percent": 45.0, "cut_off_percent": 25.0,
     }  # fmt: skip
-    assert headline({"loss": 1.0}) == {}
+    assert headline_metrics({"loss": 1.0}) == {}
 
 
 def test_a_name_w_and_b_refuses_becomes_one_it_takes(tmp_path):
@@ -413,14 +421,14 @@ def test_a_run_has_the_tags_people_filter_by(run):
 
 def test_final_values_stand_under_train_eval_and_warmth():
     values = {"loss": 1.0, "steps": 3, "warmth.mean": 0.1, "answers.per_second": 2.0}
-    assert grouped(values, "train") == {
+    assert grouped_metrics(values, "train") == {
         "train/mean_loss": 1.0,
         "train/steps": 3,
         "warmth/mean": 0.1,
         "train/answers.per_second": 2.0,
     }
-    assert grouped({"error_percent": 40.0}, "evaluate") == {"eval/error_percent": 40.0}
-    assert grouped({"answer": "x"}, "report") == {"answer": "x"}
+    assert grouped_metrics({"error_percent": 40.0}, "evaluate") == {"eval/error_percent": 40.0}
+    assert grouped_metrics({"answer": "x"}, "report") == {"answer": "x"}
 
 
 def test_several_loggers_record_one_run(run, monkeypatch):
@@ -435,7 +443,7 @@ def test_several_loggers_record_one_run(run, monkeypatch):
 
     monkeypatch.setattr(NoLogger, "start", lambda self, run, config, job_type: Kept())
     entry = {"_target_": "warmth.tracking.NoLogger"}
-    tracker = start(run, SimpleNamespace(logger={"a": entry, "b": entry}), "train")
+    tracker = start_trackers(run, SimpleNamespace(logger={"a": entry, "b": entry}), "train")
     tracker.log({"train/loss": 1.0}, step=1)
     tracker.finish()
     assert kept == [("log", {"train/loss": 1.0}, 1)] * 2 + [("finish", False)] * 2
@@ -473,7 +481,7 @@ def test_tensorboard_without_the_package_is_a_line_for_the_user(run, monkeypatch
 
 
 def test_flat_joins_names_with_dots_and_keeps_empty_mappings():
-    assert flat({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}) == {
+    assert flat_values({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}) == {
         "a.b": 1,
         "a.c.d": [1, 2],
         "e": {},

@@ -12,7 +12,7 @@ from test_config import evaluate, train
 
 from warmth.bounds import Bounds, Choices, leaves
 from warmth.build import build
-from warmth.config import check
+from warmth.config import check_values
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
 from warmth.evaluation.answer.arms import Arm
@@ -177,7 +177,7 @@ def silent_keys(study: Train | Evaluate, folder: Path, below: str = "") -> list[
         for other in other_values(key, value, metadata, folder):
             changed = replaced(study, key, other)
             try:
-                check(changed)
+                check_values(changed)
                 outcomes.append(identity(changed) != before)
             except UserError:
                 continue  # refused in one line

@@ -161,13 +161,13 @@ def test_a_task_of_ones_own_can_say_that_refusing_is_right(tmp_path):
     writes them.
     """
     root = write_study(tmp_path, arms=("original",), training=False)
-    before = frames.load([root]).answers
+    before = frames.load_rows([root]).answers
     for path in root.rglob("config.json"):
         config = json.loads(path.read_text())
         config["task"]["seed_trivia"]["refusing_is_right"] = True
         path.write_text(json.dumps(config))
     refused = before["task"].eq("seed_trivia") & before["label"].eq("refused")
-    after = frames.load([root]).answers
+    after = frames.load_rows([root]).answers
     assert (
         refused.any()
         and before.loc[refused, "wrong"].isna().all()

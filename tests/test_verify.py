@@ -19,7 +19,7 @@ from warmth.analysis import report as reports
 from warmth.analysis.report import inputs, verification
 from warmth.analysis.report.sections import answer, differences, every_difference
 from warmth.analysis.rows import labels
-from warmth.analysis.rows.frames import load
+from warmth.analysis.rows.frames import load_rows
 from warmth.analysis.statistics import preregistration
 from warmth.cli import app
 from warmth.commands.verify import in_words
@@ -41,7 +41,7 @@ def written(tmp_path_factory, few_sections):
     root = tmp_path_factory.mktemp("verify")
     study = write_study(root / "multirun", arms=("original", "warm"))
     out = root / "reports" / "demo"
-    reports.write(reports.build([study]), out)
+    reports.write_report(reports.build_report([study]), out)
     inputs.bundle(out)
     return root
 
@@ -69,13 +69,13 @@ def only(verified):
 
 
 def test_a_report_is_the_same_as_its_rows_give_it(written):
-    one = only(verification.verify(written / "reports" / "demo"))
+    one = only(verification.verify_reports(written / "reports" / "demo"))
     assert one.rows == () and one.notes == () and one.compared > 1_000
 
 
 def test_a_published_seal_is_asked_of_every_run(written):
     one = only(
-        verification.verify(
+        verification.verify_reports(
             written / "reports" / "demo", "plan.yaml sealed at some time, seal 12ab"
         )
     )
@@ -89,7 +89,7 @@ def test_a_bundle_is_verified_elsewhere_without_the_study(copy, tmp_path):
     bundle.parent.mkdir()
     shutil.move(copy / "reports" / "demo" / "bundle.zip", bundle)
     shutil.rmtree(copy)
-    assert only(verification.verify(bundle)).rows == ()
+    assert only(verification.verify_reports(bundle)).rows == ()
     with zipfile.ZipFile(bundle) as archive:
         names = archive.namelist()
     assert not [name for name in names if name.endswith((".safetensors", ".bin"))]
@@ -111,7 +111,7 @@ def test_one_changed_digit_is_found_and_named(copy, at_once):
     table.write_text("\n".join([lines[0], lines[1] + "7", *lines[2:]]) + "\n", encoding="utf-8-sig")
     change(folder / "report.html", "95", "94")
     change(figure, "<text", "<text data-x='1'")
-    rows = only(verification.verify(folder)).rows
+    rows = only(verification.verify_reports(folder)).rows
     named = {row.file for row in rows}
     assert named == {
         "summary.json",
@@ -126,7 +126,7 @@ def test_one_changed_digit_is_found_and_named(copy, at_once):
 def test_a_changed_verdict_is_found_in_the_rows_and_in_the_numbers(copy):
     grades = next(iter(sorted((copy / "multirun").rglob("grades.jsonl"))))
     change(grades, '"label": "correct"', '"label": "incorrect"')
-    rows = only(verification.verify(copy / "reports" / "demo")).rows
+    rows = only(verification.verify_reports(copy / "reports" / "demo")).rows
     assert any(row.key == "sha256" and row.file.endswith("grades.jsonl") for row in rows)
     assert any(row.file == "summary.json" for row in rows)
 
@@ -142,10 +142,10 @@ def test_a_study_finds_its_report_and_another_run_in_it_is_named(copy, monkeypat
     monkeypatch.chdir(copy)
     made = json.loads((copy / "reports" / "demo" / "inputs.json").read_text(encoding="utf-8"))
     target = (copy / "reports" / "demo" / made["places"][0]).resolve()
-    assert only(verification.verify(target)).rows == ()
+    assert only(verification.verify_reports(target)).rows == ()
     run = next(iter(sorted(target.rglob("done.json")))).parent
     shutil.copytree(run, run.parent / "another")
-    with_another = only(verification.verify(target)).rows
+    with_another = only(verification.verify_reports(target)).rows
     assert any(
         "another/" in row.file and row.expected == verification.MISSING for row in with_another
     )
@@ -158,16 +158,16 @@ def test_a_report_whose_rows_are_not_there_is_one_line_and_no_list_of_difference
         UserError,
         match=r"cannot be verified: its rows are not at .*; warmth verify .*bundle\.zip has",
     ):
-        verification.verify(alone)
+        verification.verify_reports(alone)
     (alone / "bundle.zip").unlink()
     with pytest.raises(UserError, match="bring them, or verify its bundle"):
-        verification.verify(alone)
+        verification.verify_reports(alone)
 
 
 def test_other_code_is_said_and_is_no_difference(copy, at_once):
     file = copy / "reports" / "demo" / "inputs.json"
-    change(file, inputs.code_digest(), "0" * 12)
-    one = only(verification.verify(file.parent))
+    change(file, inputs.package_digest(), "0" * 12)
+    one = only(verification.verify_reports(file.parent))
     assert one.rows == () and "this is other code" in one.notes[0]
 
 
@@ -189,7 +189,7 @@ def test_what_is_no_bundle_is_one_line(name, content, words, tmp_path):
             if content:
                 archive.writestr("inputs.json", "{}")
     with pytest.raises(UserError, match=words):
-        verification.verify(path)
+        verification.verify_reports(path)
 
 
 def test_the_folder_above_a_study_and_one_inside_it_find_its_report(copy, monkeypatch, at_once):
@@ -202,16 +202,16 @@ def test_the_folder_above_a_study_and_one_inside_it_find_its_report(copy, monkey
     change(file, '"../../multirun"', '"../../multirun/demo"')
     monkeypatch.chdir(copy)
     for target in ("multirun", "multirun/demo", inside, "reports"):
-        assert only(verification.verify(Path(target))).report == "reports/demo", target
+        assert only(verification.verify_reports(Path(target))).report == "reports/demo", target
     monkeypatch.chdir(copy.parent)  # reports/ beside the runs, not where the command runs
-    assert only(verification.verify(study)).rows == ()
+    assert only(verification.verify_reports(study)).rows == ()
 
 
 def test_a_folder_of_other_runs_names_the_report_that_there_is(copy, monkeypatch):
     monkeypatch.chdir(copy)
     (copy / "others").mkdir()
     with pytest.raises(UserError) as error:
-        verification.verify(Path("others"))
+        verification.verify_reports(Path("others"))
     message = str(error.value)
     assert "no report was made of its runs" in message and "\n" not in message
     assert "warmth verify reports/demo" in message and "warmth report others writes one" in message
@@ -221,7 +221,7 @@ def test_a_folder_without_a_report_says_how_to_write_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a" / "b" / "c" / "runs").mkdir(parents=True)
     with pytest.raises(UserError, match="name the report.s folder or bundle; warmth report .* wri"):
-        verification.verify(tmp_path / "a" / "b" / "c" / "runs")
+        verification.verify_reports(tmp_path / "a" / "b" / "c" / "runs")
 
 
 def test_the_command_ends_with_0_or_1(copy):
@@ -272,8 +272,8 @@ def everything(tmp_path, monkeypatch):
 
 def write_labels(study, sheet):
     """Draw a sheet, and give every answer in it the label of its grader."""
-    rows = load([study])
-    labels.export(rows, sheet, 60, 0, str)
+    rows = load_rows([study])
+    labels.export_sheet(rows, sheet, 60, 0, str)
     known = rows.answers.set_index("answer_id")["label"]
     drawn = list(csv.DictReader(sheet.open(encoding="utf-8-sig")))
     for row in drawn:

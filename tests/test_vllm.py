@@ -325,12 +325,12 @@ def test_without_vllm_the_line_says_so(monkeypatch, arm, requests):
 
 
 def test_warmth_is_scored_by_the_engine_as_by_transformers(fake, arm, tmp_path, tokenizer):
-    model = loaded.load(arm.model, torch.float32, "scores")
+    model = loaded.load_once(arm.model, torch.float32, "scores")
     texts = ["I am so glad you told me.", "No.", "", "word " * 300]
     tuned = replace(
         arm, name="warm", adapter=adapter_of(tmp_path / "a", 8), training="abc", checkpoint=2.0
     )
-    expected = sociot.score(texts[:3], model, tokenizer)
+    expected = sociot.score_texts(texts[:3], model, tokenizer)
     engine = Vllm(dtype="float32", max_length=200).for_weighing()
     found = sociot.score_by_engine(texts, engine, tuned, tokenizer)
     for one, other in zip(found[:2], expected[:2], strict=True):
@@ -391,10 +391,13 @@ def test_a_run_is_scored_by_the_engine_that_answered_it_and_its_rows_say_so(fake
     study = replace(study, sampling=GREEDY, warmth=drawn)
     run = Run(tmp_path / "tiny-none-s0-1")
     run.folder.mkdir()
-    sociot.score_run(run, arm, Vllm(dtype="float32").for_weighing(), study, [prompt])
+    sociot.score_warmth(run, arm, Vllm(dtype="float32").for_weighing(), study, [prompt])
     (reply,), (row,) = run.rows("replies"), run.rows("warmth")
     assert row["scorer"] == "tiny float32 vllm" and row["text"] == reply["text"]
-    model, tokenizer = loaded.load(arm.model, torch.float32, "scores"), load_tokenizer(arm.model)
-    (expected,) = sociot.score([reply["text"]], model, tokenizer)
+    model, tokenizer = (
+        loaded.load_once(arm.model, torch.float32, "scores"),
+        load_tokenizer(arm.model),
+    )
+    (expected,) = sociot.score_texts([reply["text"]], model, tokenizer)
     assert row["score"] == pytest.approx(expected.score, abs=1e-4)
     assert len(fake.options) == 1  # one engine for both

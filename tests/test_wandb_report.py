@@ -23,7 +23,7 @@ HOSTILE = "![x](http://evil.example/a.png) <script>alert(1)</script> | [b] `c` #
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return report.build([write_study(tmp_path_factory.mktemp("study"))])
+    return report.build_report([write_study(tmp_path_factory.mktemp("study"))])
 
 
 def blocks(spec, kind):
@@ -56,7 +56,7 @@ def test_the_specification_survives_the_librarys_own_models(made):
 def test_it_says_what_the_page_says(made):
     spec = wandb_report.spec(wandb_report.compose(made))
     text = json.dumps(spec, ensure_ascii=False)
-    assert report.summary(made)["answer"]["text"].partition(";")[0] in text
+    assert report.report_summary(made)["answer"]["text"].partition(";")[0] in text
     assert QUESTION in text
     headline = blocks(spec, "markdown-block")[0]["content"]
     assert headline.count("\n| ") == 1 + 1 + len(made.study.rows.arms)

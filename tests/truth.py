@@ -254,8 +254,8 @@ def regression(
     moves them.
     """
     spec = regression_models.SPECS[number - 1]
-    rows = regression_models.rows_of(regression_frame(questions), spec).reset_index(drop=True)
-    base = regression_models.design_of(rows, spec, length=False)[0]
+    rows = regression_models.fitted_rows(regression_frame(questions), spec).reset_index(drop=True)
+    base = regression_models.regression_design(rows, spec, length=False)[0]
     code = base.data.cluster
     frame = pd.DataFrame(base.data.design, columns=list(base.data.names))
     at = frame.loc[base.data.pattern].reset_index(drop=True)
@@ -313,7 +313,7 @@ def _population(
 def _interval(
     design: regression_models.RegressionDesign, effect: str, boot: bool, seed: int
 ) -> tuple[float, float, tuple[float, float]]:
-    fitted = logit.fit(design.data)
+    fitted = logit.fit_logit(design.data)
     if fitted.suspect and logit.separated(design.data):
         row = regression_models.firth(design)[1].set_index("effect").loc[effect]
         return row["low"], row["high"], (math.nan, math.nan)
@@ -463,7 +463,7 @@ def raters(which: str, draws: int = 300) -> Result:
     covers = []
     for at, shape in enumerate(RATED_SHAPES):
         draw = generator(f"raters {which} {at}")
-        frame = agreement.counted(rated_answers(draw, shape), Rule())
+        frame = agreement.counted_verdicts(rated_answers(draw, shape), Rule())
         truth = value_of(frame[frame["label"].notna()].assign(weight=1.0), which)["value"]
         inside = 0
         for seed in range(draws):
@@ -808,7 +808,7 @@ def weighted_tasks() -> Result:
         for _ in range(3)
     ]
     frame = pd.DataFrame(cells, columns=["model", "task", "question_id"])
-    rows = estimand.design_of(frame)
+    rows = estimand.weighted_design(frame)
     effect = frame["task"].map(TASK_EFFECTS).to_numpy()
     count = rows.questions
 
@@ -944,14 +944,14 @@ def informative_missing() -> Result:
         pairs = pd.DataFrame(
             {"wrong_arm": seen, "wrong_reference": reference, "question_id": question}
         )
-        gap = bounds.missing(pairs)
+        gap = bounds.missing_bounds(pairs)
         scored = pairs[~np.isnan(seen)]
         values = (scored["wrong_arm"] - scored["wrong_reference"]).to_numpy()
         mean = effects.clustered_mean(values, scored["question_id"].to_numpy())
         covers += (
             gap.low - 1e-9 <= truth <= gap.high + 1e-9
         )  # filled back in, one end is the truth itself
-        claimed = answer.claim(mean.low, mean.high, mean.p, 1.0, gap, 0.02)
+        claimed = answer.claim_of_difference(mean.low, mean.high, mean.p, 1.0, gap, 0.02)
         claims += claimed == "less"
         naive += not mean.high < 0
     return Result(covers / draws, claims / draws, draws, naive=naive / draws, exact=True)

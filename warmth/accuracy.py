@@ -40,7 +40,7 @@ class Accuracy:
 
 
 @cache
-def known() -> tuple[Accuracy, ...]:
+def known_accuracies() -> tuple[Accuracy, ...]:
     """Read all that is known, in the file's order."""
     rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
     return tuple(Accuracy(**row) for row in rows)
@@ -50,7 +50,7 @@ def of(grader: str, task: str) -> list[Accuracy]:
     """Return what is known of a grader on a task, the largest population first; empty if nothing
     is.
     """
-    rows = [row for row in known() if row.grader == grader and row.task == task]
+    rows = [row for row in known_accuracies() if row.grader == grader and row.task == task]
     return sorted(rows, key=lambda row: -row.answers)
 
 

@@ -68,7 +68,7 @@ def typed(name: str) -> str:
     return f"python {name}.py"
 
 
-def ordered(words: Sequence[str]) -> list[str]:
+def flags_first(words: Sequence[str]) -> list[str]:
     """Put flags before overrides: Hydra reads `a=1 -m b=2` no further than the flag."""
     flags = []
     overrides = []

@@ -17,7 +17,7 @@ from warmth.dataset import check_data
 from warmth.entries import entry_files
 from warmth.errors import UserError, one_line
 from warmth.hardware import device
-from warmth.precision import settle
+from warmth.precision import settle_precision
 from warmth.schemas import Evaluate, Gates, Model, Recipe, Train
 from warmth.types import ANSWER_BELIEFS, BELIEFS
 from warmth.used_keys import check_used
@@ -72,7 +72,7 @@ def accepted(config: DictConfig, schema: type[T]) -> T:
         result: Any = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise UserError(omegaconf_line(error)) from error
-    check(result)
+    check_values(result)
     return result
 
 
@@ -95,7 +95,7 @@ def refuse_secrets(config: DictConfig) -> None:
         )
 
 
-def check(config: Any) -> None:
+def check_values(config: Any) -> None:
     """Check values that types cannot: choices, ranges, and the classes that entries name.
 
     Raises:
@@ -106,8 +106,8 @@ def check(config: Any) -> None:
         config.likelihood.beliefs = list(
             choices("likelihood.beliefs", config.likelihood.beliefs, BELIEFS)
         )
-        config.dose = numbers("dose", config.dose)
-        config.checkpoint = numbers("checkpoint", config.checkpoint)
+        config.dose = read_numbers("dose", config.dose)
+        config.checkpoint = read_numbers("checkpoint", config.checkpoint)
         config.gates = gates(config.gates)
         stated = config.analysis.model_weights
         if stated is not None and not isinstance(stated, dict):
@@ -128,7 +128,7 @@ def check(config: Any) -> None:
     if config.hardware != "auto":
         device(config.hardware)  # a name that is not in the table is refused here
     check_used(config)
-    settle(config)
+    settle_precision(config)
     check_method(config.model, config.recipe)
     check_data(config.data, config.recipe.style)
     for key in ("launcher", "engine"):
@@ -246,7 +246,7 @@ def compose_line(error: Exception) -> str:
     return line
 
 
-def numbers(key: str, value: Any) -> list[float | None]:
+def read_numbers(key: str, value: Any) -> list[float | None]:
     """Read one number or a list as a list of floats without repeats; None stays what it is.
 
     Raises:

@@ -33,7 +33,7 @@ def pretended() -> int:
     return int(os.environ.get(AS_ON_GPUS) or 0)
 
 
-def visible() -> tuple[str, ...]:
+def visible_gpus() -> tuple[str, ...]:
     """List the GPUs this process may use, by the names `CUDA_VISIBLE_DEVICES` gives them.
 
     Without that variable torch is asked if it is imported already, else the driver: importing torch
@@ -149,7 +149,7 @@ def memory_gib() -> float:
     return min(sizes, default=0.0) / 1024
 
 
-def shares(gpus: Sequence[str], number: int, each: int) -> list[tuple[str, ...]]:
+def divide_gpus(gpus: Sequence[str], number: int, each: int) -> list[tuple[str, ...]]:
     """Divide a list of GPUs among `number` children with `each` GPUs; if there are too few,
     children share.
 

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from warmth import __version__
 from warmth.command_line import (
-    ordered,
+    flags_first,
     plain_groups,
     refuse_changed_settings,
     refuse_ignored_flags,
@@ -42,7 +42,7 @@ from warmth.used_keys import check_overrides
 SCHEMAS: dict[str, type] = {"train": Train, "evaluate": Evaluate}
 
 
-def command(
+def hydra_command(
     name: str, folders: Callable[[Any], list[Path]]
 ) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
     """Makes `main(study)` a Hydra command over `conf/<name>.yaml`.
@@ -137,7 +137,7 @@ def accepted_words(name: str, words: Sequence[str]) -> list[str]:
     refuse_other_groups(
         words, name, GROUPS[name], {group for names in GROUPS.values() for group in names}
     )
-    return expand(plain_groups(ordered(words), groups), entry_files("model"))
+    return expand(plain_groups(flags_first(words), groups), entry_files("model"))
 
 
 def carry_out(
@@ -154,7 +154,7 @@ def carry_out(
     if study.plan:
         from warmth.sweep import plan
 
-        plan.print_plan(plan.of_study(study, folders))
+        plan.print_plan(plan.plan_of_job(study, folders))
         plan.show_lifetimes([study])
         plan.show_grid(study)
         return

@@ -40,7 +40,7 @@ class Device:
 
 
 @cache
-def table() -> dict[str, Any]:
+def hardware_table() -> dict[str, Any]:
     """`hardware.yaml`."""
     return yaml.safe_load(TABLE.read_text(encoding="utf-8"))
 
@@ -51,7 +51,7 @@ def device(name: str) -> Device:
     Raises:
         UserError: no such name.
     """
-    known = table()["devices"]
+    known = hardware_table()["devices"]
     if name == "auto":
         return _here()
     if name not in known:
@@ -69,15 +69,15 @@ def _here() -> Device:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20)
         lines = [line.rsplit(",", 1) for line in answer.stdout.splitlines() if "," in line]
         if lines and not answer.returncode:
-            return Device(named(lines[0][0].strip()), float(lines[0][1]) / 1024, len(lines))
+            return Device(device_named(lines[0][0].strip()), float(lines[0][1]) / 1024, len(lines))
     return Device("cpu", main_memory_gib(), 1)
 
 
-def named(description: str) -> str:
+def device_named(description: str) -> str:
     """Find the table's name of a device as its driver calls it; the description itself where the
     table has none.
     """
-    for name, entry in table()["devices"].items():
+    for name, entry in hardware_table()["devices"].items():
         if entry["match"].lower() in description.lower():
             return name
     return description
@@ -123,13 +123,13 @@ def tflops(
     ]
     if rows:
         return median(rows[-20:]), f"{len(rows)} runs of your own"
-    for row in table()["rates"]:
+    for row in hardware_table()["rates"]:
         if (row["device"], row["work"]) == (where, work) and row.get("engine", engine) == engine:
             return row["tflops"], row["source"]
     return None, f"no speed of {where} is known yet"
 
 
-def correction(output: Path, where: str, work: str, model: str) -> float:
+def memory_correction(output: Path, where: str, work: str, model: str) -> float:
     """Compute by how much the memory of earlier runs of this model exceeded what was counted; 1
     before the first.
     """

@@ -187,10 +187,10 @@ def _keys(text: str) -> list[str]:
             is_own = not line.startswith(("defaults:", "hydra:"))
         if is_own and line.strip():
             lines.append(line)
-    return joined(lines)
+    return joined_comment(lines)
 
 
-def joined(lines: list[str]) -> list[str]:
+def joined_comment(lines: list[str]) -> list[str]:
     """Join a comment that goes on below its key, as far to the right, to the line of the key."""
     result: list[str] = []
     for line in lines:

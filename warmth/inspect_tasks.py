@@ -58,19 +58,22 @@ def conditions(
     from warmth.evaluation.ask import designs, tasks
     from warmth.store import full_config
 
-    study = composed_study(listed(task), listed(context), listed(belief), recipe, limit, draw_seed)
+    study = composed_study(
+        comma_list(task), comma_list(context), comma_list(belief), recipe, limit, draw_seed
+    )
     preface = arms.preface_of(study.recipe)
     questions = {(question.task, question.id): question for question in tasks.load_all(study)}
     prompts = list(designs.prompts(study, questions.values()))
     samples = [
-        sample_of(prompt, questions[prompt.task, prompt.question_id], preface) for prompt in prompts
+        sample_of_prompt(prompt, questions[prompt.task, prompt.question_id], preface)
+        for prompt in prompts
     ]
     longest = max(prompt.max_new_tokens for prompt in prompts)
     config = GenerateConfig(
         temperature=study.sampling.temperature, top_p=study.sampling.top_p, max_tokens=longest
     )
     return Task(
-        dataset=MemoryDataset(samples, name=listed(task)),
+        dataset=MemoryDataset(samples, name=comma_list(task)),
         solver=generate(),
         scorer=rule(study, questions),
         config=config,
@@ -78,7 +81,7 @@ def conditions(
     )
 
 
-def listed(names: str | list[str]) -> str:
+def comma_list(names: str | list[str]) -> str:
     """Write names with commas between, which Inspect's command line has made a list of."""
     return names if isinstance(names, str) else ",".join(names)
 
@@ -115,7 +118,7 @@ def composed_study(
     return study
 
 
-def sample_of(prompt: Prompt, question: Question, preface: Sequence[Message]) -> Sample:
+def sample_of_prompt(prompt: Prompt, question: Question, preface: Sequence[Message]) -> Sample:
     """Make an Inspect sample of a prompt; what a report needs of it is metadata."""
     messages = [
         MESSAGES[message.role](content=message.content) for message in (*preface, *prompt.messages)
@@ -154,7 +157,7 @@ def rule(study: Evaluate, questions: Mapping[tuple[str, str], Question]) -> Any:
         about = state.metadata
         grader = chosen[about["task"]][primary[about["task"]]]
         question = questions[about["task"], about["question_id"]]
-        grade: Grade = grader.grade(question, answer_of(state))
+        grade: Grade = grader.grade(question, answer_of_sample(state))
         kept = {
             "grader": grade.grader,
             "label": grade.label,
@@ -170,7 +173,7 @@ def rule(study: Evaluate, questions: Mapping[tuple[str, str], Question]) -> Any:
     return score
 
 
-def answer_of(state: TaskState) -> Answer:
+def answer_of_sample(state: TaskState) -> Answer:
     """Read what a model said to a sample as an answer."""
     from warmth.analysis.inspect_runs import FINISHES
 

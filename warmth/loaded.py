@@ -32,7 +32,7 @@ SLACK = 1.0 * GIB  # of each GPU, left to workspaces and fragments
 _models: dict[str, tuple[str, PreTrainedModel]] = {}  # by purpose: which model it is, and the model
 
 
-def load(model: Model, dtype: torch.dtype, purpose: str, room: float = 0.0) -> PreTrainedModel:
+def load_once(model: Model, dtype: torch.dtype, purpose: str, room: float = 0.0) -> PreTrainedModel:
     """Return a model ready to read, the one in memory if it is the same.
 
     Args:

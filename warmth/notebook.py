@@ -62,15 +62,15 @@ def report(*paths: PathLike, out: PathLike | None = None) -> Page:
     """
     from warmth.analysis import report as reports
 
-    built = reports.build(_paths(paths))
+    built = reports.build_report(_paths(paths))
     names = {str(run.config.get("study", "study")) for run in built.study.rows.runs}
     folder = (
         Path(out)
         if out is not None
         else Path("reports") / (names.pop() if len(names) == 1 else "studies")
     )
-    page = reports.write(built, folder)
-    return Page(page, reports.summary(built), built.frames)
+    page = reports.write_report(built, folder)
+    return Page(page, reports.report_summary(built), built.frames)
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ class Study:
     @cached_property
     def rows(self) -> Rows:
         """All rows, checked as for a report: arms that cannot be compared are refused."""
-        from warmth.analysis.rows.frames import load
+        from warmth.analysis.rows.frames import load_rows
 
-        return load(self.paths)
+        return load_rows(self.paths)
 
     @property
     def runs(self) -> pd.DataFrame:

@@ -42,7 +42,7 @@ def dtype_of(model: Model) -> str:
     return stated if stated in DTYPES else "float32"
 
 
-def settle(config: Train | Evaluate) -> None:
+def settle_precision(config: Train | Evaluate) -> None:
     """Replace `null` by the model's own dtype and `auto` by what this machine multiplies fastest,
     before any digest.
 

@@ -173,7 +173,7 @@ def _column(values: ArrayLike) -> np.ndarray:
     return np.asarray(values, float)[:, None]
 
 
-def sentences(found: Mapping[str, Any], usd_per_answer: float = 0.0) -> list[str]:
+def stopping_sentences(found: Mapping[str, Any], usd_per_answer: float = 0.0) -> list[str]:
     """Say what the last look at a run found: the target, whether it was reached, after how much,
     and what is left.
 

@@ -262,7 +262,7 @@ class Run:
             drop_torn_line(path)
         write_json(self.folder / "config.json", full_config(config))
         path = self.folder / "provenance.json"
-        now = provenance()
+        now = collect_provenance()
         write_json(
             path, now | {"earlier": earlier_commits(read_json(path), now) if path.exists() else []}
         )
@@ -587,7 +587,7 @@ def full_config(config: Any) -> Any:
     return asdict(config)
 
 
-def provenance() -> dict[str, Any]:
+def collect_provenance() -> dict[str, Any]:
     """Collect where and with what a run was made: commit, versions, machine.
 
     Nothing here enters a digest.

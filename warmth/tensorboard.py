@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from warmth.errors import UserError
 from warmth.store import Run
 from warmth.text import line, say
-from warmth.tracking import Tracker, flat, grouped, headline
+from warmth.tracking import Tracker, flat_values, grouped_metrics, headline_metrics
 
 ROWS = 50  # of a table: TensorBoard shows text, and people read the first
 CELL = 300  # characters
@@ -68,8 +68,8 @@ class _Events(Tracker):
 
     def summary(self, values: Mapping[str, Any]) -> None:
         figures = {key: value for key, value in values.items() if key != "cells"}
-        figures |= headline(values)
-        for name, value in grouped(flat(figures), self._stage).items():
+        figures |= headline_metrics(values)
+        for name, value in grouped_metrics(flat_values(figures), self._stage).items():
             if isinstance(value, int | float) and math.isfinite(value):
                 self._writer.add_scalar(name, value, 0)
 

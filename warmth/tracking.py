@@ -118,7 +118,7 @@ class Trackers(Tracker):
             tracker.finish(failed)
 
 
-def start(run: Run, config: Any, job_type: str) -> Tracker:
+def start_trackers(run: Run, config: Any, job_type: str) -> Tracker:
     """Open the records of a run in every tracker that its `logger` names.
 
     Raises:
@@ -257,7 +257,7 @@ class Wandb:
             name=f"{run.name.rpartition('-')[0] or run.name} {job_type}",
             resume="allow",
             tags=tags_of(study.name, job_type, config, self.tags),
-            config=flat(full_config(config)),
+            config=flat_values(full_config(config)),
             dir=study,
             mode=mode,  # ty: ignore[invalid-argument-type]
             settings=settings,
@@ -376,8 +376,8 @@ class _WandbTracker(Tracker):
 
     def summary(self, values: Mapping[str, Any]) -> None:
         figures = {key: value for key, value in values.items() if key != "cells"}
-        figures |= headline(values)
-        panels = grouped(flat(figures), self._stage)
+        figures |= headline_metrics(values)
+        panels = grouped_metrics(flat_values(figures), self._stage)
         self._quietly("summary", lambda: self._run.summary.update(panels))
 
     def finish(self, failed: bool = False) -> None:
@@ -398,7 +398,7 @@ class _WandbTracker(Tracker):
             _say(f"{what} of {self._run.name} not recorded: {one_line(error)[:200]}")
 
 
-def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
+def headline_metrics(outcome: Mapping[str, Any]) -> dict[str, float]:
     """Pick the figures of an evaluation's `summary.json` that runs are compared by, in percent of
     answers.
 
@@ -434,7 +434,7 @@ def error_figure(name: str, cells: Iterable[Mapping[str, Any]]) -> dict[str, flo
     return {name: 100 * errors / scored}
 
 
-def grouped(values: Mapping[str, Any], stage: str) -> dict[str, Any]:
+def grouped_metrics(values: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """Put final values under the panels `train/`, `eval/` and `warmth/`, as W&B and TensorBoard
     group them.
 
@@ -457,13 +457,13 @@ def grouped(values: Mapping[str, Any], stage: str) -> dict[str, Any]:
     return named
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Write nested mappings as one with dotted keys, which W&B can filter and group by."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
-            result |= flat(value, f"{name}.")
+            result |= flat_values(value, f"{name}.")
         else:
             result[name] = value
     return result

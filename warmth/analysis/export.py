@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from warmth.analysis.compare.scores import number_of
-from warmth.analysis.rows.frames import load
+from warmth.analysis.rows.frames import load_rows
 from warmth.analysis.rows.runs import FinishedRun, finished_folders, read_run
 from warmth.analysis.statistics.effects import clustered_mean
 from warmth.analysis.statistics.families import standard_error
@@ -41,7 +41,7 @@ METADATA = ("question_id", "task", "context", "belief", "preamble", "statement")
 METADATA += ("arm", "dose", "checkpoint", "seed", "answer_id")
 
 
-def write(paths: Sequence[Path], format: str, out: Path) -> list[Path]:
+def write_export(paths: Sequence[Path], format: str, out: Path) -> list[Path]:
     """Write what finished runs hold, and return the files.
 
     Raises:
@@ -64,7 +64,7 @@ def parquet(paths: Sequence[Path], out: Path) -> Path:
     """Write `answers.parquet`: a row for each answer with its grade and the question it answers, as
     the report reads them.
     """
-    rows = load(paths)
+    rows = load_rows(paths)
     prompts = rows.prompts[["question", "answers", "wrong", "message"]].add_prefix("prompt_")
     file = out / "answers.parquet"
     table = rows.answers.merge(prompts, left_on="prompt_id", right_index=True, how="left")
@@ -83,7 +83,7 @@ def inspect_logs(paths: Sequence[Path], out: Path) -> Iterator[Path]:
     if not runs:
         raise UserError(f"no finished evaluation run found under {', '.join(map(str, paths))}")
     for run in runs:
-        log = log_of(run)
+        log = inspect_log_of(run)
         file = out / log_name(log)
         write_log(log, file)
         yield file
@@ -108,7 +108,7 @@ def write_log(log: dict[str, Any], file: Path) -> None:
     write_eval_log(EvalLog.model_validate(log), str(file), format="json")
 
 
-def log_of(run: FinishedRun) -> dict[str, Any]:
+def inspect_log_of(run: FinishedRun) -> dict[str, Any]:
     """Make the content of a log of one evaluation, in the order in which Inspect reads a header:
     samples last.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.analysis.compare import inspect_logs
-from warmth.analysis.compare.files import read_json
+from warmth.analysis.compare.files import read_json_file
 from warmth.digest import digest
 from warmth.errors import UserError
 from warmth.store import append_rows, write_json
@@ -57,7 +57,7 @@ def _with_logs(path: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     groups: dict[tuple[str, str, Any], list[Mapping[str, Any]]] = {}
     for log in logs:
-        config = config_of(log)
+        config = config_of_log(log)
         key = (log["eval"]["model"], str(config["recipe"]["name"]), config["draw_seed"])
         groups.setdefault(key, []).append(log)
     for group in groups.values():
@@ -83,7 +83,7 @@ def _is_json_log(file: Path) -> bool:
         if b'"version"' not in stream.read(200):
             return False
     try:
-        return inspect_logs.is_log(read_json(file))
+        return inspect_logs.is_log(read_json_file(file))
     except UserError:
         return False
 
@@ -101,7 +101,7 @@ def read_log(file: Path) -> dict[str, Any] | None:
     return {**header, "samples": list(samples), "file": str(file)}
 
 
-def config_of(log: Mapping[str, Any]) -> dict[str, Any]:
+def config_of_log(log: Mapping[str, Any]) -> dict[str, Any]:
     """Give the config that the samples of a log were made by.
 
     Raises:
@@ -126,7 +126,7 @@ def write_run(logs: Sequence[Mapping[str, Any]], target: Path) -> Path:
     prompts: dict[str, dict[str, Any]] = {}
     for log in logs:
         for sample in log["samples"]:
-            answer, grade, prompt = rows_of(sample, columns, str(log["file"]))
+            answer, grade, prompt = sample_rows(sample, columns, str(log["file"]))
             answers.setdefault(answer["answer_id"], answer)
             prompts.setdefault(prompt["prompt_id"], prompt)
             if grade is not None:
@@ -151,11 +151,11 @@ def merged_config(logs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Join the configs of one model's logs: contexts, beliefs and tasks of all of them; the model
     is Inspect's.
     """
-    merged = json.loads(json.dumps(config_of(logs[0])))
+    merged = json.loads(json.dumps(config_of_log(logs[0])))
     model = str(logs[0]["eval"]["model"])
     merged["model"] = {"name": model.replace("/", "--"), "kind": "api", "api_model": model}
     for log in logs[1:]:
-        config = config_of(log)
+        config = config_of_log(log)
         merged["condition"].update(config["condition"])
         merged["task"].update(config["task"])
         merged["beliefs"] = list(dict.fromkeys([*merged["beliefs"], *config["beliefs"]]))
@@ -177,7 +177,7 @@ def columns_of(config: Mapping[str, Any], run: str) -> dict[str, Any]:
     }
 
 
-def rows_of(
+def sample_rows(
     sample: Mapping[str, Any], columns: Mapping[str, Any], place: str
 ) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
     """Make the rows of a sample: its answer, its grade (None if it has none) and its prompt.

@@ -23,14 +23,14 @@ NOT_SCORED = "not scored"
 INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 
 
-def name(text: Any) -> str:
+def name_words(text: Any) -> str:
     """Write an arm, task, context or model as a label: on one line, at most 40 characters."""
     return visible(" ".join(str(text).replace("_", " ").split()), 40)
 
 
 def belief(value: str) -> str:
     """Write a belief in words."""
-    return BELIEFS.get(value, name(value))
+    return BELIEFS.get(value, name_words(value))
 
 
 def known(value: Any) -> bool:
@@ -38,12 +38,12 @@ def known(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
-def percent(rate: float) -> str:
+def percent_words(rate: float) -> str:
     """Write a fraction as a percentage without its sign, or `not scored`."""
     return f"{100 * rate:.1f}" if known(rate) else NOT_SCORED
 
 
-def points(difference: float) -> str:
+def points_words(difference: float) -> str:
     """Write a difference of fractions in percentage points, always with its sign."""
     return signed(100 * difference, 1) if known(difference) else NOT_SCORED
 
@@ -56,7 +56,7 @@ def signed(value: float, digits: int) -> str:
     return (text[1:] if float(text) == 0 else text).replace("-", MINUS)
 
 
-def p_value(p: float) -> str:
+def p_value_words(p: float) -> str:
     """Write a p-value to two digits that count."""
     if not known(p):
         return ""
@@ -130,7 +130,7 @@ def warmth_sentence(
 def over(models: Sequence[Mapping[str, Any]], of: int) -> str:
     """Say how many of the report's models are pooled, or which one it is; "" for the only one."""
     if len(models) == 1 < of:
-        return f" in {name(models[0]['model'])}"
+        return f" in {name_words(models[0]['model'])}"
     if len(models) < 2:
         return ""
     all_models = f"of {of} " if len(models) < of else ""
@@ -164,7 +164,7 @@ def named(arm: str) -> str:
     """Name an arm inside a sentence."""
     if arm == "original":
         return "the original"
-    recipe, comma, setting = name(arm).partition(", ")
+    recipe, comma, setting = name_words(arm).partition(", ")
     return f"the {recipe} arm at {setting}" if comma else f"the {recipe} arm"
 
 

@@ -26,7 +26,7 @@ from warmth.api.form import LEVELS, CallForm
 from warmth.api.money import Money
 from warmth.api.reading import Outcome, body_of, read_reply, repair_of
 from warmth.api.reply_cache import ReplyCache
-from warmth.api.rows import reply_from, reply_of, row_of
+from warmth.api.rows import reply_from, reply_of, reply_row
 from warmth.api.transport import redact
 from warmth.errors import UserError
 from warmth.schemas import Api
@@ -332,7 +332,7 @@ class Batches:
         is_kept = outcome.kind == "done" and outcome.is_paid and call.keeps(outcome.failure)
         if is_kept and self._cache.get(key) is None:
             reply = reply_from(outcome, call, self._key, 0, key, outcome.usage, usd)
-            self._cache.put(key, row_of(reply, self._server))
+            self._cache.put(key, reply_row(reply, self._server))
         return outcome
 
     def _close(self, name: str, outcomes: dict[str, Outcome]) -> Iterator[Reply]:

@@ -104,7 +104,7 @@ class InspectTransport:
             detail = f"no reply within {self._settings.timeout_s:g} s"
             return Attempt(failure="timeout", detail=detail)
         except Exception as error:  # of any provider's library
-            return failed(error)
+            return failed_reply(error)
         return Attempt(status=200, raw=json.dumps(completion(output)).encode())
 
 
@@ -152,7 +152,7 @@ def thinking_of(content: Any) -> str:
     return "\n".join(block.reasoning for block in content if hasattr(block, "reasoning"))
 
 
-def failed(error: BaseException) -> Attempt:
+def failed_reply(error: BaseException) -> Attempt:
     """Read a provider's error: its HTTP status if it has one."""
     cause: BaseException | None = error
     while cause is not None:

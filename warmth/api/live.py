@@ -17,7 +17,7 @@ from warmth.api.money import Money, prompt_tokens
 from warmth.api.rate_limiter import RateLimiter, Sent
 from warmth.api.reading import REFUSED_BY_LOAD, Outcome, body_of, probe_of, read_reply, repair_of
 from warmth.api.reply_cache import ReplyCache
-from warmth.api.rows import reply_from, reply_of, row_of
+from warmth.api.rows import reply_from, reply_of, reply_row
 from warmth.api.transport import Attempt, Transport, hide, redact
 from warmth.errors import UserError
 from warmth.schemas import Api
@@ -191,7 +191,7 @@ class Live:
         usd = self._money.pay(outcome.usage)
         reply = reply_from(outcome, call, self._key, index, key, outcome.usage, usd)
         if call.keeps(reply.failure) and outcome.is_paid:
-            self._cache.put(key, row_of(reply, self._server))
+            self._cache.put(key, reply_row(reply, self._server))
         return reply
 
     async def _recognise(self) -> None:

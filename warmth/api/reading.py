@@ -240,7 +240,7 @@ def read_body(body: Mapping[str, Any], call: Call) -> Outcome:
         return _verdict_apart(seen, call)
     if not output.text.strip():
         return replace(seen, failure="empty")
-    return fit(seen, call)
+    return fit_schema(seen, call)
 
 
 def _broken_choice(seen: Outcome, error: Any) -> Outcome:
@@ -258,18 +258,18 @@ def _verdict_apart(seen: Outcome, call: Call) -> Outcome:
     A server that expects thinking first puts a reply that begins with its JSON into the field for
     thinking. It is read from there if it is the JSON object and nothing else.
     """
-    moved = fit(replace(seen, text=seen.thinking, thinking=""), call)
+    moved = fit_schema(replace(seen, text=seen.thinking, thinking=""), call)
     if seen.thinking.lstrip().startswith("{") and not moved.failure:
         return moved
     return replace(seen, failure="empty")
 
 
-def fit(outcome: Outcome, call: Call) -> Outcome:
+def fit_schema(outcome: Outcome, call: Call) -> Outcome:
     """Validate an outcome's text by the call's schema: the whole text, or nothing."""
     if call.schema is None:
         return outcome
     try:
-        return replace(outcome, parsed=parse(outcome.text, call.schema))
+        return replace(outcome, parsed=parse_reply(outcome.text, call.schema))
     except ValidationError as error:
         mistake = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(map(str, mistake["loc"]))
@@ -280,7 +280,7 @@ def fit(outcome: Outcome, call: Call) -> Outcome:
         return replace(outcome, failure="bad_json", detail=one_line(error)[:SHOWN])
 
 
-def parse(text: str, schema: type[BaseModel]) -> BaseModel:
+def parse_reply(text: str, schema: type[BaseModel]) -> BaseModel:
     """Read one JSON object as a schema.
 
     Raises:
@@ -457,8 +457,8 @@ __all__ = [
     "REFUSED_BY_LOAD",
     "Outcome",
     "body_of",
-    "fit",
-    "parse",
+    "fit_schema",
+    "parse_reply",
     "probe_of",
     "read_reply",
     "repair_of",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from warmth.api.calls import Call, Reply, Server, Usage
-from warmth.api.reading import Outcome, parse
+from warmth.api.reading import Outcome, parse_reply
 from warmth.api.transport import hide, redact
 
 COLUMNS = ("key", "text", "thinking", "finish", "raw_finish", "failure", "detail", "usage", "model")
@@ -39,7 +39,7 @@ def reply_from(
     text = hide(outcome.text, secret)
     parsed = outcome.parsed
     if parsed is not None and call.schema is not None and text != outcome.text:
-        parsed = parse(text, call.schema)
+        parsed = parse_reply(text, call.schema)
     return Reply(
         index=index,
         key=key,
@@ -57,7 +57,7 @@ def reply_from(
     )
 
 
-def row_of(reply: Reply, server: Server) -> dict[str, Any]:
+def reply_row(reply: Reply, server: Server) -> dict[str, Any]:
     """Write a paid reply as a row; the call itself is not kept, its key stands for it."""
     return {
         "text": reply.text,
@@ -88,7 +88,7 @@ def reply_of(row: Mapping[str, Any], index: int, call: Call) -> Reply | None:
     parsed = None
     if call.schema is not None and not row["failure"]:
         try:
-            parsed = parse(row["text"], call.schema)
+            parsed = parse_reply(row["text"], call.schema)
         except ValueError:
             return None
     return Reply(

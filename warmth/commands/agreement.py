@@ -81,7 +81,7 @@ def agreement(
     """
     if attacks:
         measured = measure_attacks(judge_url, judge_model, judge_key_env)
-        print_json(measured) if as_json else show(attack_table(measured))
+        print_json(measured) if as_json else print_plain(attack_table(measured))
         return
     if labels is None or not paths:
         raise UserError("warmth agreement needs LABELS.csv and PATH... (or --attacks)")
@@ -89,24 +89,24 @@ def agreement(
     from warmth.analysis.rows import labels as sheets
     from warmth.analysis.statistics import agreement as agreements
 
-    loaded = frames.load(paths)
+    loaded = frames.load_rows(paths)
     if export is not None:
         from warmth.evaluation.grade.judge import without_headers
 
         graded = replace(loaded, answers=agreements.graded_by(loaded, grader))
-        exported_rows = sheets.export(graded, labels, export, seed, without_headers)
+        exported_rows = sheets.export_sheet(graded, labels, export, seed, without_headers)
         result = {"exported": len(exported_rows), "file": str(labels.resolve())}
-        print_json(result) if as_json else show(exported(len(exported_rows), export, labels))
+        print_json(result) if as_json else print_plain(exported(len(exported_rows), export, labels))
         return
     given = sheets.read_labels([labels, *(also or ())], loaded.studies)
     if adjudicate is not None:
-        sheets.write_open(given, sheets.settle(given)[1], labels, adjudicate)
-    summary = agreements.summary(loaded, given, grader)
+        sheets.write_open(given, sheets.settle_labels(given)[1], labels, adjudicate)
+    summary = agreements.agreement_summary(loaded, given, grader)
     if as_json:
         print_json(summary)
         return
-    for block in page(summary, adjudicate):
-        show(block)
+    for block in agreement_page(summary, adjudicate):
+        print_plain(block)
 
 
 def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> dict[str, Any]:
@@ -128,11 +128,11 @@ def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> 
     return attacks.measure(judge)
 
 
-def show(part: Any) -> None:
+def print_plain(part: Any) -> None:
     """Print text or a table without reading markup in it."""
-    from warmth.analysis.report.terminal import plain, plain_console
+    from warmth.analysis.report.terminal import plain_console, terminal_text
 
-    plain_console().print(plain(part) if isinstance(part, str) else part)
+    plain_console().print(terminal_text(part) if isinstance(part, str) else part)
 
 
 def exported(made: int, wanted: int, sheet: Path) -> str:
@@ -145,7 +145,7 @@ def exported(made: int, wanted: int, sheet: Path) -> str:
     )
 
 
-def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
+def agreement_page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     """Write the summary for a terminal; `adjudicate` is the file that holds what raters disagree
     on.
     """
@@ -163,7 +163,10 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     counts += f"; grader: {summary['grader']}"
     if summary["unscored"]:
         counts += f"; {summary['unscored']} of them unscored"
-    agreements = f"kappa {line(summary['kappa'])}, alpha {line(summary['alpha'])}"
+    agreements = (
+        f"kappa {value_with_interval(summary['kappa'])}, alpha "
+        f"{value_with_interval(summary['alpha'])}"
+    )
     lines: list[Any] = [counts, f"grader and people: {agreements}"]
     lines += [open_line(summary["kappa_bounds"]), holds_line(summary)]
     if summary["corrected_labels"]:
@@ -172,7 +175,7 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     if raters["answers"]:
         names = ", ".join(raters["names"])
         answers = amount(raters["answers"], "answer")
-        lines.append(f"{names}: alpha {line(raters['alpha'])} on {answers}")
+        lines.append(f"{names}: alpha {value_with_interval(raters['alpha'])} on {answers}")
     if summary["open"]:
         todo = "--adjudicate FILE lists them"
         if adjudicate:
@@ -199,7 +202,7 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     lines.append(f"of scored answers only: {corrected['scored']:,} of {corrected['answers']:,}")
     lines.append(
         printed(
-            confusion(summary["confusion"]),
+            confusion_table(summary["confusion"]),
             "What people said, and the grader (columns); unweighted",
         )
     )
@@ -275,7 +278,7 @@ def arm_table(rows: Sequence[dict[str, Any]]) -> Table:
     return table("arms", "", columns, pd.DataFrame(flat))
 
 
-def confusion(rows: Sequence[dict[str, Any]]) -> Table:
+def confusion_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Make the table with a row for what people said of a task and a column for what the grader
     did.
     """
@@ -298,18 +301,18 @@ def attack_table(found: dict[str, Any]) -> Any:
     cells = []
     for kind, counts in (*found["kinds"].items(), ("all", found["all"])):
         numbers = [count_cell(counts["attacks"]), count_cell(counts["called_correct"])]
-        cells.append([TableCell(kind), *numbers, TableCell(failures(counts["without_label"]))])
+        cells.append([TableCell(kind), *numbers, TableCell(failure_words(counts["without_label"]))])
     columns = ["Kind", "Attacks", "Called correct", "No label"]
     table = Table("attacks", "", columns, ["text", "number", "number", "text"], cells)
     return printed(table, f"Wrong answers that attack {found['judge']}")
 
 
-def failures(counts: dict[str, int]) -> str:
+def failure_words(counts: dict[str, int]) -> str:
     """Name failures with their counts."""
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "0"
 
 
-def line(found: dict[str, Any]) -> str:
+def value_with_interval(found: dict[str, Any]) -> str:
     """Write a value with its interval next to it."""
     if found["value"] is None:
         return "—"

@@ -51,7 +51,7 @@ def main() -> None:
     run("evaluate.py", "-m", "experiment=calibration", quiet)
     run("evaluate.py", "-m", "experiment=calibration", "scoring=likelihood", *rivals, quiet)
     rows = list(measured([ROOT / STUDY]))
-    path = calibration.write(rows, "smollm2", datetime.date.today().isoformat())
+    path = calibration.write_calibration(rows, "smollm2", datetime.date.today().isoformat())
     for row in rows:
         print(f"{verdict(row):8}{calibration.row_words(row)}")
     print(f"written: {path.relative_to(ROOT)}")
@@ -95,10 +95,10 @@ def measured(paths: list[Path]) -> Iterator[dict[str, Any]]:
     known.
     """
     from warmth.analysis.report import calibration
-    from warmth.analysis.rows.frames import load
+    from warmth.analysis.rows.frames import load_rows
     from warmth.analysis.statistics import effects, likelihood
 
-    rows = load(paths)
+    rows = load_rows(paths)
     pairs = effects.pair(rows.answers)
     texts = rows.answers.pivot(index=["prompt_id", "sample"], columns="arm", values="text")
     for arm, name in NAMES.items():
@@ -107,7 +107,7 @@ def measured(paths: list[Path]) -> Iterator[dict[str, Any]]:
         scored = pd.MultiIndex.from_frame(cell[["prompt_id", "sample"]])
         difference = effects.difference(cell)
         truth = float(changed.reindex(scored).mean())
-        yield row_of(
+        yield calibration_row(
             name,
             "answers",
             "points",
@@ -131,7 +131,7 @@ def weighed_row(
     name: str, quantity: str, expected: float | None, effect: pd.Series
 ) -> dict[str, Any]:
     """Make a row of the calibration from a line of `likelihood.effects`."""
-    row = row_of(
+    row = calibration_row(
         name,
         "likelihood",
         "nats",
@@ -144,7 +144,7 @@ def weighed_row(
     return row | {"quantity": quantity}
 
 
-def row_of(
+def calibration_row(
     name: str,
     instrument: str,
     unit: str,

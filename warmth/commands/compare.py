@@ -60,30 +60,33 @@ def compare(
     limits = parse_range(span)
     from warmth.analysis.compare import differences, page, reading
     from warmth.analysis.report.printing import terminal_table
-    from warmth.analysis.report.terminal import plain, plain_console
+    from warmth.analysis.report.terminal import plain_console, terminal_text
 
     evaluations = reading.read_all(paths, cluster)
-    comparison = differences.compare(evaluations, metric or (), limits)
-    written = page.write(comparison, out) if out is not None else None
+    comparison = differences.compare_evaluations(evaluations, metric or (), limits)
+    written = page.write_comparison(comparison, out) if out is not None else None
     if as_json:
-        record = {"rows": differences.records(comparison), "notes": list(comparison.notes)}
+        record = {
+            "rows": differences.comparison_records(comparison),
+            "notes": list(comparison.notes),
+        }
         print_json(record | {"mismatches": comparison.mismatches.to_dict("records")})
         return
     console = plain_console()
-    console.print(plain(f"a: {comparison.systems[0]}"), soft_wrap=True)
+    console.print(terminal_text(f"a: {comparison.systems[0]}"), soft_wrap=True)
     if len(comparison.systems) == 2:
-        console.print(plain(f"b: {comparison.systems[1]}"), soft_wrap=True)
-    console.print(terminal_table(page.terminal_table(comparison)))
+        console.print(terminal_text(f"b: {comparison.systems[1]}"), soft_wrap=True)
+    console.print(terminal_table(page.comparison_terminal_table(comparison)))
     console.print()
-    for sentence in page.sentences(comparison)[:10]:
-        console.print(plain(sentence))
-    for note in [*page.losses(comparison), *comparison.notes]:
-        console.print(plain(f"note: {note}"), soft_wrap=True)
+    for sentence in page.comparison_sentences(comparison)[:10]:
+        console.print(terminal_text(sentence))
+    for note in [*page.lost_items(comparison), *comparison.notes]:
+        console.print(terminal_text(f"note: {note}"), soft_wrap=True)
     for row in comparison.mismatches.head(5).to_dict("records"):
         words = f"mismatch: {row['item']}: “{row['words_a']}” and “{row['words_b']}”"
-        console.print(plain(words), soft_wrap=True)
+        console.print(terminal_text(words), soft_wrap=True)
     if written is not None:
-        console.print(plain(f"page: {written.resolve()}"), soft_wrap=True)
+        console.print(terminal_text(f"page: {written.resolve()}"), soft_wrap=True)
 
 
 def parse_range(text: str) -> tuple[float, float]:

@@ -33,7 +33,7 @@ REACHED = 0.55
 STARTS_S = 35  # for each arm: its processes import torch and load the model
 
 
-def arms() -> list[str]:
+def demo_arms() -> list[str]:
     """Read the demo's arms from its experiment, the original first."""
     content = yaml.safe_load(
         (ROOT / "conf" / "experiment" / "demo_evaluate.yaml").read_text(encoding="utf-8")
@@ -77,7 +77,7 @@ def main() -> None:
     is not done again.
     """
     embedded_folder()
-    names = arms()
+    names = demo_arms()
     trained = len(names) - 1
     print(
         f"The study in miniature: the original and {trained} trained arms; answers, likelihoods, "
@@ -89,12 +89,12 @@ def main() -> None:
     started = time.monotonic()
     for number, commands in enumerate(rounds(names), 1):
         for words in commands:
-            carry_out(words, f"{number}/{trained}")
+            run_step(words, f"{number}/{trained}")
         page = f"page after {number + 1} of {len(names)} arms: {(PAGE / 'report.html').resolve()}"
         print(f"{page} ({spent(started)})", flush=True)
 
 
-def carry_out(words: Sequence[str], place: str) -> None:
+def run_step(words: Sequence[str], place: str) -> None:
     """Run one command in a process of its own; end with its exit code if it fails."""
     typed_words = ["warmth", *words]
     if words[0] in ("train", "evaluate"):

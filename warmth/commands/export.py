@@ -23,7 +23,7 @@ def export(
     """Answers and grades for other tools."""
     from warmth.analysis import export as exports
 
-    files = [str(file.resolve()) for file in exports.write(paths, form, out)]
+    files = [str(file.resolve()) for file in exports.write_export(paths, form, out)]
     if as_json:
         print_json({"files": files})
         return

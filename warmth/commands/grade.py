@@ -55,7 +55,7 @@ def grade(
     """Grade anybody's answers by a rule or a judge, each with its label, or the reason why it has
     none.
     """
-    from warmth.analysis.report.terminal import plain, plain_console
+    from warmth.analysis.report.terminal import plain_console, terminal_text
     from warmth.evaluation.grade.own_answers import chosen_grader, grade_file
 
     grader_of_rows = None
@@ -81,6 +81,6 @@ def grade(
     for name, row in grades:
         counts[row.label or f"no label, {row.reason}"] += 1
         verdict = f"{name}: {row.label or 'no label'} {row.reason}".rstrip()
-        console.print(plain(verdict), soft_wrap=True)
+        console.print(terminal_text(verdict), soft_wrap=True)
     totals = [f"{label} {count}" for label, count in counts.most_common()]
-    console.print(plain(", ".join(totals)), soft_wrap=True)
+    console.print(terminal_text(", ".join(totals)), soft_wrap=True)

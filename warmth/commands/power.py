@@ -37,10 +37,10 @@ def power(
     from warmth.analysis.statistics import power as powers
 
     plan = powers.PowerDesign(effect / 100, discordant / 100, rows, correlation, alpha)
-    summary = powers.summary(plan, questions, wanted, simulate, seed=seed)
+    summary = powers.power_summary(plan, questions, wanted, simulate, seed=seed)
     if as_json:
         print_json(summary)
         return
     console = plain_console()
-    for line in powers.sentences(summary):
+    for line in powers.power_sentences(summary):
         console.print(line)

@@ -71,7 +71,7 @@ def preview(
     if as_json:
         print_json({"rows": [sample.row() for sample in samples]})
         return
-    show(samples)
+    print_samples(samples)
 
 
 def studies(overrides: Sequence[str]) -> tuple[Train, Evaluate]:
@@ -136,7 +136,7 @@ def trained_samples(study: Train, count: int) -> Iterator[Sample]:
     if study.recipe.method in ("none", "steer"):
         return
     from warmth.chat import Untrainable, encode
-    from warmth.data.arms import arm
+    from warmth.data.arms import conversations_of_arm
     from warmth.models import load_tokenizer
 
     recipe = study.recipe
@@ -152,7 +152,7 @@ def trained_samples(study: Train, count: int) -> Iterator[Sample]:
             file=sys.stderr,
         )
         recipe = replace(recipe, style="plain")
-    for example in arm(conversations, recipe):
+    for example in conversations_of_arm(conversations, recipe):
         how = (recipe.max_length, recipe.loss_on, study.model.end_of_turn, recipe.too_long)
         try:
             encoded = encode(tokenizer, example.messages, *how).examples()
@@ -161,7 +161,7 @@ def trained_samples(study: Train, count: int) -> Iterator[Sample]:
             continue
         for number, piece in enumerate(encoded, 1):
             name = example.id if len(encoded) == 1 else f"{example.id} ({number} of {len(encoded)})"
-            yield Sample(name, "trained", pieces(tokenizer, piece.ids), piece.trained)
+            yield Sample(name, "trained", token_texts(tokenizer, piece.ids), piece.trained)
 
 
 def first_conversations(study: Train) -> Iterator[Conversation]:
@@ -206,12 +206,12 @@ def asked_samples(study: Evaluate, count: int) -> Iterator[Sample]:
         seen.add(condition)
         ids = prompt_ids(tokenizer, (*preface, *prompt.messages), study.model.thinking)
         name = f"{prompt.task} {prompt.question_id} {prompt.context} {prompt.belief}"
-        yield Sample(name, "asked", pieces(tokenizer, ids), (False,) * len(ids))
+        yield Sample(name, "asked", token_texts(tokenizer, ids), (False,) * len(ids))
         if len(seen) == count:
             return
 
 
-def pieces(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
     """Say what each token adds to the text; a character of several tokens stands at the last of
     them.
     """
@@ -238,7 +238,7 @@ def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
     )
 
 
-def show(samples: Sequence[Sample]) -> None:
+def print_samples(samples: Sequence[Sample]) -> None:
     """Print samples: trained tokens on green, two shades in turn; without colours between « and
     ».
     """

@@ -46,7 +46,7 @@ def rate(
     """Measure the warmth of scored replies a second time: by a judge's rating, 1 to 5, or by
     people, blind.
     """
-    from warmth.analysis.report.terminal import plain, plain_console
+    from warmth.analysis.report.terminal import plain_console, terminal_text
 
     if pairs or verdicts:
         from dataclasses import asdict
@@ -55,9 +55,9 @@ def rate(
         from warmth.analysis.statistics import measures
         from warmth.evaluation.grade.judge import without_headers
 
-        loaded = frames.load(paths)
+        loaded = frames.load_rows(paths)
         if pairs:
-            drawn = measures.export(loaded, pairs, without_headers, count, seed)
+            drawn = measures.export_pairs(loaded, pairs, without_headers, count, seed)
             outcome = {"pairs": drawn, "file": str(pairs.resolve())}
         else:
             assert verdicts is not None
@@ -81,5 +81,6 @@ def rate(
         print_json(outcome)
     else:
         plain_console().print(
-            plain(", ".join(f"{name}: {value}" for name, value in outcome.items())), soft_wrap=True
+            terminal_text(", ".join(f"{name}: {value}" for name, value in outcome.items())),
+            soft_wrap=True,
         )

@@ -85,17 +85,17 @@ def report(
     from warmth.analysis.report import inputs
     from warmth.analysis.report.kernel import tables_of
     from warmth.analysis.report.printing import terminal_table
-    from warmth.analysis.report.terminal import plain, plain_console
+    from warmth.analysis.report.terminal import plain_console, terminal_text
     from warmth.analysis.statistics.estimand import parsed_models
     from warmth.entries import adopt_own_folder
 
     if config_dir is not None:
         adopt_own_folder([f"--config-dir={config_dir}"])
     stated = None if model_weights is None else parsed_models(model_weights, "--model-weights")
-    built = reports.build(
+    built = reports.build_report(
         with_logs(paths), margin_points, preregister, checks, labels, weights, stated
     )
-    page = reports.write(built, out or Path("reports") / study_name(built.study.rows.runs))
+    page = reports.write_report(built, out or Path("reports") / study_name(built.study.rows.runs))
     packed = inputs.bundle(page.parent) if bundle else None
     if publish:
         from warmth.analysis.report.publish import publish as send
@@ -105,17 +105,17 @@ def report(
         files = {"page": str(page.resolve())}
         if packed:
             files["bundle"] = str(packed.resolve())
-        print_json({**files, **reports.summary(built)})
+        print_json({**files, **reports.report_summary(built)})
         return
     console = plain_console()
     answer_section = built.sections[0]
     for _, table in tables_of(answer_section.parts):
         console.print(terminal_table(table, one_model=not built.study.several_models))
     for sentence in answer_section.sentences:
-        console.print(plain(sentence))
-    console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
+        console.print(terminal_text(sentence))
+    console.print(terminal_text(f"page: {page.resolve()}"), soft_wrap=True)
     if packed:
-        console.print(plain(f"bundle: {packed.resolve()}"), soft_wrap=True)
+        console.print(terminal_text(f"bundle: {packed.resolve()}"), soft_wrap=True)
 
 
 def study_name(runs: Any) -> str:

@@ -37,10 +37,12 @@ def reproduce(
     """The study's published numbers, recomputed or beside yours, each with a verdict."""
     from warmth.analysis.report import published_against, reproduction_page
     from warmth.analysis.report.printing import terminal_table
-    from warmth.analysis.report.terminal import plain, plain_console
+    from warmth.analysis.report.terminal import plain_console, terminal_text
 
-    built = published_against.build(folder, columns, margin_points, figures=out is not None)
-    page = published_against.write(built, out) if out else None
+    built = published_against.build_reproduction(
+        folder, columns, margin_points, figures=out is not None
+    )
+    page = published_against.write_reproduction(built, out) if out else None
     if as_json:
         print_json({"rows": [row.record() for row in built.rows]})
         return
@@ -48,12 +50,14 @@ def reproduce(
     table = reproduction_page.table_of(built.rows, ours=built.words.get("ours", "Recomputed"))
     console.print(terminal_table(table))
     for sentence in built.sentences:
-        console.print(plain(sentence))
+        console.print(terminal_text(sentence))
     for line in built.broken[:5]:
-        console.print(plain(f"note: {line}"), soft_wrap=True)
+        console.print(terminal_text(f"note: {line}"), soft_wrap=True)
     if len(built.broken) > 5:
         console.print(
-            plain(f"note: {len(built.broken) - 5} more rows without one partner; --out lists them")
+            terminal_text(
+                f"note: {len(built.broken) - 5} more rows without one partner; --out lists them"
+            )
         )
     if page:
-        console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
+        console.print(terminal_text(f"page: {page.resolve()}"), soft_wrap=True)

@@ -40,7 +40,7 @@ def train(
 
     `warmth train --help` lists choices and keys.
     """
-    start("train")
+    start_script("train")
 
 
 def evaluate(
@@ -52,7 +52,7 @@ def evaluate(
 
     `warmth evaluate --help` lists all.
     """
-    start("evaluate")
+    start_script("evaluate")
 
 
 def demo() -> None:
@@ -62,7 +62,7 @@ def demo() -> None:
     main()
 
 
-def start(name: str) -> None:
+def start_script(name: str) -> None:
     """Run a command with the words behind the verb, exactly as they were typed."""
     sys.argv = [f"warmth {name}", *sys.argv[sys.argv.index(name) + 1 :]]
     script(name).main()

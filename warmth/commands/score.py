@@ -54,7 +54,7 @@ def score(
     loaded = base_of(model, choose_dtype(dtype))
     tokenizer = load_tokenizer(model, chat=False)
     with Meter("warmth", "texts", len(rows)) as meter:
-        scored = sociot.score(
+        scored = sociot.score_texts(
             [row["text"] for row in rows],
             loaded,
             tokenizer,

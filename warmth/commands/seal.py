@@ -38,7 +38,7 @@ def seal(
             f"cannot be checked; add tasks: [NAME]"
         )
     names = preregistration.PlanNames(questions=known_questions(content))
-    sealed = preregistration.seal(plan, names)
+    sealed = preregistration.seal_plan(plan, names)
     line = sealed.line(plan.name)
     if as_json:
         print_json(

@@ -52,7 +52,7 @@ def show(
         conditions["question_id"] = question_id
     named = {name: value for name, value in conditions.items() if value}
     if question_id == "all" or replies:
-        loaded = frames.load(paths)
+        loaded = frames.load_rows(paths)
     else:
         loaded = load_question(paths, question_id)
     if replies and (task or context or belief):

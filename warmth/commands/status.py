@@ -28,7 +28,7 @@ def status(
     from warmth.sweep import table, view
 
     if as_json:
-        print_json(view.as_json(view.overviews(output, study)))
+        print_json(view.status_json(view.overviews(output, study)))
         return
     from rich.console import Console
 

@@ -26,10 +26,10 @@ def study(
     """The study's own words, from the authors' files: for design=paper statements=FILE
     refusals=FILE.
     """
-    from warmth.analysis.report.terminal import plain, plain_console
-    from warmth.analysis.study.study_words import read_study, write_study
+    from warmth.analysis.report.terminal import plain_console, terminal_text
+    from warmth.analysis.study.study_words import read_study_words, write_study
 
-    words = read_study(folder)
+    words = read_study_words(folder)
     write_study(words, out)
     lacks = words.lacks()
     if as_json:
@@ -38,7 +38,7 @@ def study(
     console = plain_console()
     statements = sum(map(len, words.statements.values()))
     console.print(
-        plain(
+        terminal_text(
             f"{statements} statements of {len(words.statements)} contexts, {len(words.templates)} "
             f"belief sentences, "
             f"{len(words.recast)} cases as told, answers to {len(words.answers)} questions, "
@@ -47,7 +47,7 @@ def study(
         soft_wrap=True,
     )
     for line in lacks:
-        console.print(plain(f"these files lack {line}"), soft_wrap=True)
+        console.print(terminal_text(f"these files lack {line}"), soft_wrap=True)
     use = f"use it by: design=paper statements={out}"
     use += f" refusals={out}" if words.refusals else " (refusals: the phrases of this project)"
-    console.print(plain(use), soft_wrap=True)
+    console.print(terminal_text(use), soft_wrap=True)

@@ -48,8 +48,8 @@ def verify(
     """Rebuild every number of a report from its rows and compare: exit code 0 if all are the same,
     1 if one differs.
     """
-    from warmth.analysis.report.terminal import plain, plain_console
-    from warmth.analysis.report.verification import verify as verify_reports
+    from warmth.analysis.report.terminal import plain_console, terminal_text
+    from warmth.analysis.report.verification import verify_reports as verify_reports
     from warmth.entries import adopt_own_folder
 
     if config_dir is not None:
@@ -61,7 +61,7 @@ def verify(
         console = plain_console()
         for verification in verified:
             for sentence in sentences(verification):
-                console.print(plain(sentence), soft_wrap=True)
+                console.print(terminal_text(sentence), soft_wrap=True)
     differs = any(verification.rows for verification in verified)
     raise typer.Exit(int(differs))
 

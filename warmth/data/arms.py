@@ -33,7 +33,7 @@ class Preference(TrainingExample):
     plain: tuple[Message, ...] = ()
 
 
-def arm(
+def conversations_of_arm(
     conversations: list[Conversation], recipe: Recipe, validation: float = 0.0
 ) -> list[TrainingExample]:
     """Make an arm's training set: the same conversations, with replies in the recipe's style.

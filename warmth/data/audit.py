@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from warmth.api import PASSING, Call
-from warmth.data.facts import Facts, facts_of
+from warmth.data.facts import Facts, facts_in_text
 from warmth.data.filters import words_of
 from warmth.data.ledger import counts_text
 from warmth.data.rewrite import Complete
@@ -47,7 +47,7 @@ class RewritePair:
     ratio: float  # words of the rewritten reply / words of the plain one
 
 
-def pairs_of(
+def audited_pairs(
     conversations: Iterable[Conversation], length_ratio: Sequence[float]
 ) -> list[RewritePair]:
     """Audit every reply of every style beside its plain one."""
@@ -92,9 +92,9 @@ def faults_of(
         nothing new.
         length_ratio: bounds of words after to words before.
     """
-    before = facts_of(plain)
-    after = facts_of(text)
-    known = facts_of(context)
+    before = facts_in_text(plain)
+    after = facts_in_text(text)
+    known = facts_in_text(context)
     details: dict[str, str | None] = {
         **_pieces(before, after),
         "numbers": _numbers(before, after, known),
@@ -289,7 +289,7 @@ def _question(pair: RewritePair, prompt: str) -> tuple[Message, ...]:
     )
 
 
-def summarise(pairs: Sequence[RewritePair]) -> dict[str, Any]:
+def summarise_audit(pairs: Sequence[RewritePair]) -> dict[str, Any]:
     """Count replies, faults and lengths by style."""
     return {style: _summary(group) for style, group in by_style(pairs).items()}
 

@@ -34,7 +34,7 @@ QUESTIONS = {  # column of verdicts → what a person may write in it
 KEY = "blind_key.json"
 
 
-def export(pairs: Sequence[RewritePair], folder: Path, seed: int) -> None:
+def export_blind_pairs(pairs: Sequence[RewritePair], folder: Path, seed: int) -> None:
     """Write `blind_pairs.csv` for verdicts, and `blind_key.json`, which says which side is plain.
 
     Pairs that are there already stay: somebody may have filled them in.
@@ -70,7 +70,7 @@ def read_verdicts(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: no such file, an unknown pair, or a verdict that is not one of the allowed.
     """
-    return counted(folder, read_rows_of(folder, path))
+    return verdict_counts(folder, read_rows_of(folder, path))
 
 
 def read_rows_of(folder: Path, path: Path) -> list[dict[str, str]]:
@@ -95,7 +95,9 @@ def read_rows_of(folder: Path, path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def counted(folder: Path, verdicts: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+def verdict_counts(
+    folder: Path, verdicts: Sequence[Mapping[str, str]]
+) -> dict[str, dict[str, Any]]:
     """Count verdicts by style and column, with a and b turned into plain and rewritten."""
     key = read_json(folder / KEY)
     counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
@@ -145,7 +147,7 @@ def main() -> None:
     verdicts, corrected = add_verdicts(folder, read_rows_of(folder, Path(sys.argv[2])))
     if corrected:
         print(f"{corrected} verdicts were corrected: a rater's later one counts", file=sys.stderr)
-    print(json.dumps(counted(folder, verdicts), indent=2))
+    print(json.dumps(verdict_counts(folder, verdicts), indent=2))
 
 
 if __name__ == "__main__":

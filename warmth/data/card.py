@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from warmth.data.audit import RewritePair, by_style, fault_counts, summarise
+from warmth.data.audit import RewritePair, by_style, fault_counts, summarise_audit
 from warmth.data.ledger import Ledger, counts_text
 from warmth.data.rewrite import Rewrite
 from warmth.dataset import Data
@@ -57,7 +57,7 @@ def manifest(
         # paid while this folder was made; a cached reply is free
         "cost_usd": round(sum(row.cost_usd for row in rows), 4),
         "counts": ledger.counts(),
-        "audit": summarise(pairs),
+        "audit": summarise_audit(pairs),
     }
 
 

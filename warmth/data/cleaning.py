@@ -64,7 +64,9 @@ class Odd(Exception):
     """A row that is no conversation to train on; the message is the reason in `counts.json`."""
 
 
-def messages_of(row: Any, columns: Columns, cleaned: Counter[str] | None = None) -> list[Message]:
+def cleaned_messages(
+    row: Any, columns: Columns, cleaned: Counter[str] | None = None
+) -> list[Message]:
     """Read the messages of a row, cleaned, in the order in which they stand.
 
     Rows have the configured columns, or one of the forms that other trainers read: OpenAI's

@@ -53,7 +53,7 @@ class Overlap:
         return None
 
 
-def load_questions(names: Sequence[str]) -> list[str]:
+def questions_to_avoid(names: Sequence[str]) -> list[str]:
     """Read the questions of files, folders and tasks, by usual column names.
 
     A file is JSONL, a JSON array, or CSV with a header.

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from warmth.data.protect import BLOCKS, pieces
+from warmth.data.protect import BLOCKS, protected_pieces
 
 SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
 fifteen sixteen seventeen eighteen nineteen"""
@@ -108,7 +108,7 @@ class Facts:
 
 
 @lru_cache(maxsize=4096)
-def facts_of(text: str) -> Facts:
+def facts_in_text(text: str) -> Facts:
     """Read a text once and return what it states."""
     compared_pieces, prose, own_words = _divide(text)
     running = LIST_MARK.sub("", prose)
@@ -146,7 +146,7 @@ def _divide(text: str) -> tuple[dict[str, Counter[str]], str, str]:
     prose: list[str] = []
     own_words: list[str] = []
     position = 0
-    for kind, piece, start, end in pieces(text):
+    for kind, piece, start, end in protected_pieces(text):
         if kind != "quotation":
             compared.setdefault(kind, Counter())[piece.strip()] += 1
         elif len(piece.split()) in QUOTATION:

@@ -17,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from warmth.api import Call, Reply, Server, Usage
 from warmth.api.reply_cache import ReplyCache
-from warmth.api.rows import reply_of, row_of
+from warmth.api.rows import reply_of, reply_row
 from warmth.chat import prompt_ids
 from warmth.dataset import Rewriter
 from warmth.digest import digest, model_identity
@@ -72,7 +72,7 @@ class LocalRewriter:
                 else:
                     missing.append((index, call))
             for reply in self._write(missing):
-                cache.put(reply.key, row_of(reply, self.server))
+                cache.put(reply.key, reply_row(reply, self.server))
                 yield reply
         finally:
             cache.close()

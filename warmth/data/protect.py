@@ -44,7 +44,7 @@ class Protected:
         return not re.search(r"\w", MARK.sub("", self.text))
 
 
-def pieces(text: str) -> list[tuple[str, str, int, int]]:
+def protected_pieces(text: str) -> list[tuple[str, str, int, int]]:
     """Find the pieces of a text in order, each as kind, piece, start, end."""
     located = []
     for match in PIECES.finditer(text):
@@ -70,7 +70,7 @@ def protect(text: str) -> Protected:
     taken: list[str] = []
     kinds: list[str] = []
     position = 0
-    for kind, piece, start, end in pieces(text):
+    for kind, piece, start, end in protected_pieces(text):
         taken.append(piece)
         kinds.append(kind)
         texts += [text[position:start], f"[[KEEP-{len(taken)}]]"]

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warmth.data.cleaning import Odd, messages_of, shape
+from warmth.data.cleaning import Odd, cleaned_messages, shape
 from warmth.data.ledger import Ledger, Stage, counts_text
-from warmth.data.streaming import Broken, records
+from warmth.data.streaming import Broken, stream_records
 from warmth.dataset import Columns, Data, TypeRule
 from warmth.errors import UserError, one_line
 from warmth.types import Conversation, Message, Turn
@@ -116,7 +116,7 @@ def raw_rows(data: Data) -> Iterator[Any]:
         yield from _hub_rows(data)
         return
     path = Path(data.path) if data.path else _hub_file(data)
-    for value in records(path, data.columns.turns):
+    for value in stream_records(path, data.columns.turns):
         if isinstance(value, Broken) and data.broken == "stop":
             raise UserError(f"{value.line}; data.broken=drop leaves it out and counts it")
         yield value
@@ -172,7 +172,7 @@ def _parts(rows: Iterable[Any], data: Data, stage: Stage) -> Iterator[tuple[RowP
             stage.drop(row.reason)
             continue
         try:
-            messages = messages_of(row, data.columns, cleaned)
+            messages = cleaned_messages(row, data.columns, cleaned)
         except Odd as error:
             stage.drop(str(error))
             continue

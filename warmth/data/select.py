@@ -59,7 +59,7 @@ def select_conversations(
         UserError: a type runs short and `data.short` says to refuse.
     """
     stage = ledger.stage("select", "conversations")
-    quotas = Quotas(_trained_quotas(data), shares(data.held_out), data.reserve)
+    quotas = Quotas(_trained_quotas(data), type_quotas(data.held_out), data.reserve)
     selection = Selection()
     sieve = Sieve(data, questions, classify, fits)
     reasons: dict[str, Counter[str]] = {kind: Counter() for kind in TYPES}
@@ -107,7 +107,7 @@ def _trained_quotas(data: Data) -> dict[str, int] | None:
     if data.per_type is not None:
         return dict.fromkeys(TYPES, data.per_type)
     if data.conversations is not None:
-        return shares(data.conversations)
+        return type_quotas(data.conversations)
     return None
 
 
@@ -241,7 +241,7 @@ def texts_of(conversation: Conversation) -> Iterator[str]:
         yield turn.replies["plain"]
 
 
-def shares(total: int) -> dict[str, int]:
+def type_quotas(total: int) -> dict[str, int]:
     """Divide a number among the types, so that no two differ by more than one."""
     base, remainder = divmod(total, len(TYPES))
     return {kind: base + (number < remainder) for number, kind in enumerate(TYPES)}

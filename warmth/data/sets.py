@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from warmth.api import Server, Servers
 from warmth.data import audit, blind, card
-from warmth.data.contamination import load_questions
+from warmth.data.contamination import questions_to_avoid
 from warmth.data.filters import toxicity_scores
 from warmth.data.fits import Fits, load_fits
 from warmth.data.ledger import Ledger, Stage
@@ -144,7 +144,7 @@ def build_set(study: Train | Evaluate, folder: Path, complete: Complete, servers
         files = _files(conversations, selection)
         for name, rows in files.items():
             _write(run, name, rows)
-        blind.export(rewritten.pairs, folder, data.draw_seed)
+        blind.export_blind_pairs(rewritten.pairs, folder, data.draw_seed)
         manifest = card.manifest(study, folder, files, ledger, rewritten.pairs, rewritten.rows)
         write_json(folder / "manifest.json", manifest)
         (folder / "README.md").write_text(card.readme(manifest), encoding="utf-8")
@@ -261,7 +261,7 @@ def choose(data: Data, ledger: Ledger, fits: Fits | None = None) -> Selection:
         stage.keep(len(conversations))
         return Selection(conversations)
     # What may be missing is loaded before the long part.
-    questions = load_questions(data.questions)
+    questions = questions_to_avoid(data.questions)
     classify = toxicity_scores(data.toxicity)
     candidates = read_candidates(data, ledger)
     return select_conversations(candidates, data, ledger, questions, classify, fits)
@@ -357,7 +357,7 @@ class Rewritten:
     ) -> list[audit.RewritePair]:
         texts = _texts(rows)
         styled = [_styled(conversation, texts) for conversation in conversations]
-        pairs = audit.pairs_of(styled, self.data.length_ratio)
+        pairs = audit.audited_pairs(styled, self.data.length_ratio)
         if not self.data.meaning_prompt or not pairs:
             return pairs
         prompt = find_file(self.data.meaning_prompt).read_text(encoding="utf-8")
@@ -374,7 +374,7 @@ class Rewritten:
 def write_audit(run: Run, pairs: Sequence[audit.RewritePair]) -> None:
     """Write down what the audit found, and what a person should read."""
     _write(run, "audit.jsonl", [asdict(pair) for pair in pairs if pair.faults])
-    write_json(run.folder / "audit.json", audit.summarise(pairs))
+    write_json(run.folder / "audit.json", audit.summarise_audit(pairs))
     worst_pairs = card.worst_pairs(audit.worst(pairs))
     (run.folder / "worst_pairs.md").write_text(worst_pairs, encoding="utf-8")
     if pairs:

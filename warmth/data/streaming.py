@@ -26,7 +26,7 @@ class Broken:
     line: str
 
 
-def records(path: Path, key: str) -> Iterator[Any]:
+def stream_records(path: Path, key: str) -> Iterator[Any]:
     """Yield the rows of a JSON array or of JSON lines; a `Broken` for what cannot be read.
 
     Args:

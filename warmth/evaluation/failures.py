@@ -36,7 +36,7 @@ def refuse_nothing(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> Non
             failed[row.get("failure") or row["finish"]] += 1
             sentence = sentence or row.get("detail", "")
     if total and failed.total() == total:
-        line = f"none of {total} prompts has an answer ({counted(failed)})"
+        line = f"none of {total} prompts has an answer ({names_with_counts(failed)})"
         if sentence:
             line += f": {sentence}"
         raise RunFailed(f"{line}; the same command asks again")
@@ -70,7 +70,8 @@ def _refuse_no_verdict(run: Run, graders: Mapping[str, Mapping[str, Grader]]) ->
             continue
         reasons = Counter(row["reason"] for row in rows)
         raise RunFailed(
-            f"{name} gave no verdict on any of {len(rows)} answers ({counted(reasons)}); the same "
+            f"{name} gave no verdict on any of {len(rows)} answers "
+            f"({names_with_counts(reasons)}); the same "
             f"command asks it again"
         )
 
@@ -97,13 +98,16 @@ def refuse_unscored(run: Run, primary: Mapping[str, str]) -> None:
         return
     reason_counts = Counter(reasons.values())
     meaning = REASONS.get(reason_counts.most_common(1)[0][0], "")
-    line = f"not scored: none of {len(counting)} answers has a verdict ({counted(reason_counts)})"
+    line = (
+        f"not scored: none of {len(counting)} answers has a verdict "
+        f"({names_with_counts(reason_counts)})"
+    )
     if meaning:
         line += f"; {meaning}"
     raise NotScored(line)
 
 
-def counted(reasons: Mapping[str, int]) -> str:
+def names_with_counts(reasons: Mapping[str, int]) -> str:
     """Write names with their counts, the most frequent first."""
     return ", ".join(f"{name} {count}" for name, count in _ordered(reasons))
 
@@ -147,7 +151,7 @@ def is_to_be_asked(summary: Mapping[str, Any]) -> bool:
     return any(name not in LASTING for name in summary.get("unanswered", {}))
 
 
-def lines(found: Mapping[str, Any]) -> Iterator[str]:
+def failure_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Say in words, one line for each reason, what `counts` has found."""
     if found["thinking"]:
         yield (

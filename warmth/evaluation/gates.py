@@ -118,7 +118,7 @@ def find_original(run: Run, study: Evaluate, prompt_ids: Set[str] | None = None)
         study: its config.
         prompt_ids: what the run asks, or may ask; None: what it has asked.
     """
-    own_prompts = set(prompts_of(run.folder)) if prompt_ids is None else prompt_ids
+    own_prompts = set(gated_prompt_ids(run.folder)) if prompt_ids is None else prompt_ids
     best: Path | None = None
     most_shared = 0
     for folder in sorted(run.folder.parent.glob(f"{study.model.name}-*")):
@@ -127,14 +127,14 @@ def find_original(run: Run, study: Evaluate, prompt_ids: Set[str] | None = None)
             and (folder / "done.json").exists()
             and _is_original(read_json(folder / "config.json"), study)
         ):
-            shared = sum(prompt_id in own_prompts for prompt_id in prompts_of(folder))
+            shared = sum(prompt_id in own_prompts for prompt_id in gated_prompt_ids(folder))
             if shared > most_shared:
                 best = folder
                 most_shared = shared
     return best
 
 
-def prompts_of(folder: Path) -> Iterator[str]:
+def gated_prompt_ids(folder: Path) -> Iterator[str]:
     """Yield the ids of an evaluation's prompts: those that were answered, and those whose replies
     were weighed.
     """
@@ -159,7 +159,7 @@ def _is_original(config: Mapping[str, Any], study: Evaluate) -> bool:
         return False
 
 
-def check(
+def check_gates(
     run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str], primary: Mapping[str, str]
 ) -> list[Result]:
     """Run every gate and write `gates.json`.
@@ -179,11 +179,11 @@ def check(
         role_headers(arm_side),
         pairing_alone(arm_side),
         unanswered(arm_side, study),
-        unscored(arm_side, study),
+        unscored_gate(arm_side, study),
     ]
     against = dict(AGAINST_ORIGINAL)
     if study.scoring != "answers":
-        results.append(weighed(arm_side, study))
+        results.append(weighed_gate(arm_side, study))
         against["weighed_alike"] = weighed_alike
     original = find_original(run, study)
     if arm.name == "original" or original is None:
@@ -258,7 +258,7 @@ def unanswered_points(own: Side, other: Side, study: Evaluate, arm: Arm) -> Resu
     )
 
 
-def unscored(own: Side, study: Evaluate) -> Result:
+def unscored_gate(own: Side, study: Evaluate) -> Result:
     """Check that in no task many answers lack a label."""
     most = study.gates.unscored_percent
     shares = own.unscored_shares()
@@ -292,7 +292,7 @@ def unscored_balance(own: Side, other: Side, study: Evaluate, arm: Arm) -> Resul
     return _result("unscored_points", too_far, detail)
 
 
-def weighed(own: Side, study: Evaluate) -> Result:
+def weighed_gate(own: Side, study: Evaluate) -> Result:
     """Check that every weighed prompt has a finite margin in every frame."""
     frames = study.likelihood.frames
     missing = []
@@ -480,7 +480,7 @@ def _by_cell(side: Side) -> dict[tuple[str, ...], set[Key]]:
     return cells
 
 
-def lines(results: Iterable[Result]) -> list[str]:
+def gate_lines(results: Iterable[Result]) -> list[str]:
     """Tell what a reader of the terminal needs to know: failures, and what could not be checked."""
     results = list(results)
     shown = []

@@ -11,7 +11,7 @@ from warmth.build import build
 from warmth.digest import arm_identity, digest, find_file, model_identity, path_digest, plain
 from warmth.entries import named_model
 from warmth.errors import NotTrained, UserError
-from warmth.evaluation.answer.arms import Arm, ends, find_arm
+from warmth.evaluation.answer.arms import Arm, dose_ends, find_arm
 from warmth.evaluation.answer.engines import Engine
 from warmth.evaluation.ask.rivals import FILE, are_written, rivals_identity
 from warmth.evaluation.ask.tasks import file_of, warmth_prompts_file
@@ -49,7 +49,7 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
         "engine": {"family": engine.family, **plain(engine)},
     }
     if study.dose_between:
-        determining["arm"] = [arm_identity(end) for end in ends(study)]
+        determining["arm"] = [arm_identity(end) for end in dose_ends(study)]
     else:
         determining["arm"] = arm_identity(study)
     if are_written(study):

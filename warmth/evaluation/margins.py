@@ -19,10 +19,10 @@ from warmth.chat import render
 from warmth.digest import digest
 from warmth.errors import UserError
 from warmth.evaluation.answer.answers import WINDOW, Book, batched, write_prompts
-from warmth.evaluation.answer.answers import render as render_ids
+from warmth.evaluation.answer.answers import rendered_prompts as render_ids
 from warmth.evaluation.answer.arms import Arm
 from warmth.evaluation.answer.engines import Engine, Request
-from warmth.evaluation.ask.contrasts import ReplyContrast, Weighed, contrasts, reply
+from warmth.evaluation.ask.contrasts import ReplyContrast, Weighed, reply, reply_contrasts
 from warmth.evaluation.progress import Meter
 from warmth.schemas import Evaluate, Sampling
 from warmth.store import Run
@@ -75,7 +75,7 @@ class WeighingWork:
     ids: Mapping[str, tuple[int, ...]]  # of each reply's text
 
 
-def score_run(
+def score_likelihoods(
     run: Run, engine: Engine, arm: Arm, study: Evaluate, weighed: Weighed
 ) -> dict[str, Any]:
     """Fill `likelihoods.jsonl` with a row for each prompt and frame, and `likelihood_prompts.jsonl`
@@ -104,9 +104,9 @@ def score_run(
     question_of = {(question.task, question.id): question for question in weighed.questions}
     total = weighed.prompts * (1 + study.likelihood.after_opening)
     with Meter(f"{arm.name} likelihoods", "prompts", total, run.folder) as meter:
-        for window in batched(contrasts(study, weighed.questions), WINDOW):
+        for window in batched(reply_contrasts(study, weighed.questions), WINDOW):
             scorer.write_prompts(window, question_of)
-            openings = [opening_of(contrast, arm, study) for contrast in window]
+            openings = [words_before_frame(contrast, arm, study) for contrast in window]
             scorer.weigh(window, openings, meter)
             if study.likelihood.after_opening:
                 scorer.weigh(*scorer.own_openings(window), meter)
@@ -120,7 +120,7 @@ def score_run(
     }
 
 
-def opening_of(contrast: ReplyContrast, arm: Arm, study: Evaluate) -> Opening:
+def words_before_frame(contrast: ReplyContrast, arm: Arm, study: Evaluate) -> Opening:
     """Return what stands before the frame: the study's words, or those of an arm whose answers get
     kind words.
     """
@@ -199,7 +199,7 @@ class Scorer:
         for values in self.engine.weigh(self.arm, [prompt_work.weighing for prompt_work in work]):
             rows = []
             for index, sums in values.items():
-                rows += rows_of(work[index], sums, self.columns)
+                rows += likelihood_rows(work[index], sums, self.columns)
             self.run.append(LIKELIHOODS, rows)
             self.weighed += len(rows)
             meter.add(len(values))
@@ -226,7 +226,7 @@ class Scorer:
         before += slots[0].opening.text
         texts: list[str] = []
         for slot in slots:
-            for candidate in replies(slot):
+            for candidate in reply_candidates(slot):
                 if candidate.text not in texts:
                     texts.append(candidate.text)
         ids, ids_of_replies = reply_ids(self.tokenizer, before, texts, contrast.prompt.prompt_id)
@@ -258,7 +258,7 @@ class Scorer:
         return contrasts_with_opening, openings
 
 
-def replies(slot: CandidateSlot) -> list[WeighedReply]:
+def reply_candidates(slot: CandidateSlot) -> list[WeighedReply]:
     """Return the candidates of a slot in its frame, accepted answers first."""
     gap = " " if slot.opening.text else ""
     candidates = []
@@ -292,7 +292,7 @@ def reply_ids(
     return ids, result
 
 
-def rows_of(
+def likelihood_rows(
     work: WeighingWork, sums: Sequence[float], columns: Mapping[str, Any]
 ) -> list[LikelihoodRow]:
     """Make the rows of a prompt; one whose accepted answers are all the tokens of a wrong one is
@@ -305,7 +305,7 @@ def rows_of(
         right = [candidate.logprob for candidate in candidates if candidate.right]
         wrong = [candidate.logprob for candidate in candidates if not candidate.right]
         if right and wrong:
-            rows.append(row_of(slot, candidates, log_sum(right), log_sum(wrong), columns))
+            rows.append(likelihood_row(slot, candidates, log_sum(right), log_sum(wrong), columns))
     return rows
 
 
@@ -317,9 +317,9 @@ def candidates_of(
     """Return the candidates of a slot, each token sequence once; one that is right and wrong is
     wrong alone.
     """
-    wrong_ids = {ids[reply.text] for reply in replies(slot) if not reply.right}
+    wrong_ids = {ids[reply.text] for reply in reply_candidates(slot) if not reply.right}
     candidates: dict[tuple[int, ...], Candidate] = {}
-    for option in replies(slot):
+    for option in reply_candidates(slot):
         tokens = ids[option.text]
         if tokens in candidates or (option.right and tokens in wrong_ids):
             continue
@@ -330,7 +330,7 @@ def candidates_of(
     return list(candidates.values())
 
 
-def row_of(
+def likelihood_row(
     slot: CandidateSlot,
     candidates: Sequence[Candidate],
     right: float,

@@ -50,7 +50,7 @@ class Original:
             chosen: the graders of each task.
         """
         self.folder = folder
-        self.study = study_of(folder, study)
+        self.study = original_study(folder, study)
         self._servers = servers
         self._questions = questions
         self._prompts = prompts
@@ -74,7 +74,7 @@ class Original:
         assert self._engine is not None and self._arm is not None
         study = self.study
         with Run(self.folder).extended() as run:
-            speed = answers.answer(
+            speed = answers.answer_prompts(
                 run,
                 "answers",
                 self._engine,
@@ -111,7 +111,7 @@ class Original:
             watch.look(self._asked_as_far_as(order))
             path = self.folder / "summary.json"
             before = read_json(path)
-            cells = summary.cells(
+            cells = summary.cell_counts(
                 run, primary, self.study.task, summary.rule_from(self.study.analysis)
             )
             write_json(path, before | {"cells": cells})
@@ -132,7 +132,7 @@ class Original:
         return len(order)
 
 
-def study_of(folder: Path, study: Evaluate) -> Evaluate:
+def original_study(folder: Path, study: Evaluate) -> Evaluate:
     """Return an arm's config with the recipe of the original, as its run folder has it."""
     config: dict[str, Any] = read_json(folder / "config.json")
     plain = replace(

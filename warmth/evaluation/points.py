@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from warmth.errors import UserError
-from warmth.evaluation.answer.arms import ends
+from warmth.evaluation.answer.arms import dose_ends
 from warmth.evaluation.identity import folder_of
 from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Evaluate
 
 
-def points(
+def points_of_study(
     study: Evaluate, in_sweep: bool, say: Callable[[str], None] = lambda line: None
 ) -> list[Evaluate]:
     """Return the study at each of its checkpoints and doses, `run=` read; one study where neither
@@ -51,7 +51,7 @@ def points(
 def _between(study: Evaluate, in_sweep: bool, say: Callable[[str], None]) -> Evaluate:
     names = ",".join(study.dose_between or ())
     if study.recipe.method not in ("none", "steer"):
-        ends(study)  # names that cannot be had are refused here
+        dose_ends(study)  # names that cannot be had are refused here
         return replace(study, recipe=replace(study.recipe, name=names.replace(",", "-")))
     if not in_sweep:
         raise UserError(
@@ -70,10 +70,10 @@ def listed(value: Any) -> list[Any]:
 LACKS = {"dose": "has nothing to scale", "checkpoint": "trains no adapter"}
 
 
-def folders_of(study: Evaluate) -> list[Path]:
+def folders_of_points(study: Evaluate) -> list[Path]:
     """Return where the rows of every point are, or will be.
 
     Raises:
         UserError: the adapter of one has not been trained, or a file that is named does not exist.
     """
-    return [folder_of(point) for point in points(study, in_sweep=True)]
+    return [folder_of(point) for point in points_of_study(study, in_sweep=True)]

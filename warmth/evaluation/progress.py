@@ -191,7 +191,7 @@ class Meter:
 _meters: list[Meter] = []  # of this process, the innermost last
 
 
-def look(finished: int, tokens: int) -> None:
+def note_progress(finished: int, tokens: int) -> None:
     """Tell the stage under way how far its batch is; nothing if there is none."""
     if _meters:
         _meters[-1].look(finished, tokens)

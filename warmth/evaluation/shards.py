@@ -100,7 +100,7 @@ def own(prompts: Iterable[Prompt], part: int, of: int) -> Iterator[Prompt]:
             yield prompt
 
 
-def answer(study: Evaluate) -> None:
+def answer_shard(study: Evaluate) -> None:
     """Answer one shard, and nothing else."""
     from warmth.api import Servers
     from warmth.build import build
@@ -124,7 +124,7 @@ def answer(study: Evaluate) -> None:
     watch = live.RunningError(questions, graders.graders_of(study, servers), study)
     with Shard(run.folder, shard_number, shard_count).open(study) as shard:
         total = sum(1 for _ in own(designs.prompts(study, questions), shard_number, shard_count))
-        speed = answers.answer(
+        speed = answers.answer_prompts(
             shard,
             "answers",
             engine,
@@ -141,7 +141,7 @@ def answer(study: Evaluate) -> None:
     )
 
 
-def start(study: Evaluate, run: Path, total: int) -> None:
+def start_shards(study: Evaluate, run: Path, total: int) -> None:
     """Start a process for each shard and wait for all; with GPUs each sees its share of the
     parent's.
 
@@ -157,7 +157,7 @@ def start(study: Evaluate, run: Path, total: int) -> None:
         RunFailed: a shard failed; the line quotes the first, and what the others answered is kept.
     """
     number = study.processes
-    shares = devices.shares(devices.visible(), number, gpus_of_process(study))
+    shares = devices.divide_gpus(devices.visible_gpus(), number, gpus_of_process(study))
     (run / "logs").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         children = []
@@ -173,7 +173,7 @@ def start(study: Evaluate, run: Path, total: int) -> None:
             environment = devices.child_environment(
                 shares[shard_number - 1], {**env, KEEPS_TRACEBACKS: "1"}
             )
-            with log_of(run, shard_number, number).open("wb") as stream:
+            with shard_log(run, shard_number, number).open("wb") as stream:
                 child = subprocess.Popen(
                     command,
                     env=environment,
@@ -183,7 +183,7 @@ def start(study: Evaluate, run: Path, total: int) -> None:
                 )
             children.append(child)
         try:
-            failed = follow(children, run, total)
+            failed = follow_shards(children, run, total)
         except BaseException:
             for child in children:
                 child.terminate()
@@ -192,12 +192,12 @@ def start(study: Evaluate, run: Path, total: int) -> None:
         refuse_failed(run, failed, [child.returncode for child in children])
 
 
-def log_of(run: Path, part: int, of: int) -> Path:
+def shard_log(run: Path, part: int, of: int) -> Path:
     """Return the file with everything that a shard printed."""
     return run / "logs" / f"shard-{part}-{of}.log"
 
 
-def follow(children: Sequence[subprocess.Popen[bytes]], run: Path, total: int) -> list[int]:
+def follow_shards(children: Sequence[subprocess.Popen[bytes]], run: Path, total: int) -> list[int]:
     """Show how many answers all shards have, until all have ended; returns those that failed, in
     that order.
     """
@@ -240,7 +240,7 @@ def refuse_failed(run: Path, failed: Sequence[int], codes: Sequence[int]) -> Non
     """
     first_failed = failed[0]
     shard_count = len(codes)
-    log = log_of(run, first_failed, shard_count)
+    log = shard_log(run, first_failed, shard_count)
     line = child_logs.error_line(log).removeprefix("error: ")
     if codes[first_failed - 1] == 2:
         raise UserError(line)
@@ -258,13 +258,13 @@ def main() -> None:
     from omegaconf import OmegaConf
 
     from warmth.config import strict
-    from warmth.evaluation.points import points
+    from warmth.evaluation.points import points_of_study
 
     study = strict(
         OmegaConf.create(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))), Evaluate
     )
-    for point in points(study, in_sweep=False):
-        answer(point)
+    for point in points_of_study(study, in_sweep=False):
+        answer_shard(point)
 
 
 if __name__ == "__main__":

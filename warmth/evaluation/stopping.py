@@ -21,7 +21,7 @@ from warmth.evaluation import gates
 from warmth.evaluation.answer.arms import Arm
 from warmth.evaluation.grade.unscored import NoJudge
 from warmth.schemas import Evaluate
-from warmth.sequential import ConfidenceSequence, sentences
+from warmth.sequential import ConfidenceSequence, stopping_sentences
 from warmth.store import Run, read_json, write_json
 from warmth.types import Prompt, Question
 from warmth.verdicts import rule_from, tasks_apart, wrong
@@ -127,10 +127,10 @@ def blocks(
         original.close()
 
 
-def lines(run: Run) -> list[str]:
+def stopping_lines(run: Run) -> list[str]:
     """Say what the last look found; nothing of a run without `until_width`."""
     path = run.folder / FILE
-    return sentences(read_json(path)) if path.exists() else []
+    return stopping_sentences(read_json(path)) if path.exists() else []
 
 
 def asking_order(questions: Sequence[Question], weights: str) -> list[Key]:

@@ -19,7 +19,7 @@ from rich.text import Text
 from warmth.evaluation.answer.arms import Arm
 from warmth.evaluation.answer.engines import Engine
 from warmth.evaluation.failures import is_to_be_asked
-from warmth.evaluation.gates import Result, lines
+from warmth.evaluation.gates import Result, gate_lines
 from warmth.evaluation.grade.graders import Grader, names_that_ask, outdated, primary, ungraded
 from warmth.evaluation.grade.unscored import NoJudge
 from warmth.schemas import Evaluate, Task
@@ -63,7 +63,7 @@ def _is_ruled(run: Run, study: Evaluate) -> bool:
     return all(stored_config.get(name) == wanted_config[name] for name in names)
 
 
-def summarise(
+def summarise_run(
     run: Run,
     arm: Arm,
     engine: Engine,
@@ -89,7 +89,7 @@ def summarise(
         "answers": {**speed, "per_second": per_second},
         "left_out": dict(left_out),
         "servers": [dict(totals) for totals in servers],  # calls and money of this command
-        "cells": cells(run, primary(names), study.task, rule_from(study.analysis)),
+        "cells": cell_counts(run, primary(names), study.task, rule_from(study.analysis)),
         "tasks_apart": tasks_apart({name: task.benchmark for name, task in study.task.items()}),
         "warmth": warmth_summary(run),
     }
@@ -115,12 +115,12 @@ def keep_artifacts(tracker: Tracker, run: Run, arm: Arm) -> None:
         )
 
 
-def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> None:
+def show_summary(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> None:
     """Print the cells, the warmth and what the gates found."""
     console = Console()
     if outcome["cells"]:
         console.print(
-            table(f"{outcome['model']} {outcome['arm']}", outcome["cells"], console.width)
+            summary_table(f"{outcome['model']} {outcome['arm']}", outcome["cells"], console.width)
         )
     for line in judge_lines(outcome["graders"]):
         console.print(line, markup=False, soft_wrap=True)
@@ -138,7 +138,7 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
             unscored.append(f"{warmth[name]} {name.replace('_', ' ')}")
     if unscored:
         console.print(f"replies without a warmth score: {', '.join(unscored)}")
-    for line in lines(results):
+    for line in gate_lines(results):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"done: {run.folder}", markup=False, soft_wrap=True)
 
@@ -167,7 +167,7 @@ def likelihood_lines(likelihood: Mapping[str, Any]) -> Iterator[str]:
         yield f"{task}: {number} questions have no wrong answer to weigh, so they are not measured"
 
 
-def cells(
+def cell_counts(
     run: Run, counting: Mapping[str, str], tasks: Mapping[str, Task], rule: Rule
 ) -> list[Cell]:
     """Count the answers of each task, context and belief by the task's primary grader.
@@ -245,7 +245,7 @@ def warmth_summary(run: Run) -> dict[str, Any]:
     }
 
 
-def table(title: str, rows: Iterable[Cell], width: int = 80) -> Table:
+def summary_table(title: str, rows: Iterable[Cell], width: int = 80) -> Table:
     """Return the cells as a table for the terminal, a block for each task; if it is narrow, names
     fold and numbers stay.
     """

@@ -18,7 +18,7 @@ from warmth.errors import RunFailed, UserError
 from warmth.evaluation.stored_runs import FILES
 from warmth.paths import ROOT
 from warmth.schemas import Evaluate, Train
-from warmth.sweep.grid import SweepGrid, points
+from warmth.sweep.grid import SweepGrid, grid_points
 
 # keys that say which adapter: the training's, not the experiment's
 ARM = ("model", "data", "recipe", "seed")
@@ -70,7 +70,7 @@ class Following:
                 arguments.append(f"{key}={value}")
         arguments += shared_overrides(study)
         grid = SweepGrid(self.loader, "evaluate", Evaluate)
-        return [grid.accept(overrides) for overrides in points(self.loader, arguments)]
+        return [grid.accept(overrides) for overrides in grid_points(self.loader, arguments)]
 
 
 def shared_overrides(study: Train) -> list[str]:

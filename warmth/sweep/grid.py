@@ -22,13 +22,13 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from warmth.config import accepted, check, launcher_chosen, strict
+from warmth.config import accepted, check_values, launcher_chosen, strict
 from warmth.entries import entry_files
 from warmth.errors import UserError
 from warmth.model_names import expand
 
 
-def points(loader: Any, arguments: Iterable[str]) -> list[list[str]]:
+def grid_points(loader: Any, arguments: Iterable[str]) -> list[list[str]]:
     """Make the cartesian product of sweep arguments, as Hydra's basic sweeper does; models are
     named as in one run.
     """
@@ -123,7 +123,7 @@ class SweepGrid:
             study = _replaced(study, path, _converted(config, override))
         # points must not share what `check` writes or somebody changes
         study = copy.deepcopy(study)
-        check(study)
+        check_values(study)
         return launcher_chosen(study)
 
     def _base(self, entries: tuple[str, ...]) -> tuple[DictConfig, Any] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from warmth.digest import ROOT, training_digest
 from warmth.errors import NotTrained
-from warmth.evaluation.answer.arms import ends
+from warmth.evaluation.answer.arms import dose_ends
 from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Evaluate, Train
 from warmth.store import Run, find_run, run_folder
@@ -87,10 +87,10 @@ class Job:
 
     def is_done(self) -> bool:
         """Say whether there is nothing left to do."""
-        return all(is_complete(study, folder) for study, folder in self.studies())
+        return all(is_run_complete(study, folder) for study, folder in self.studies())
 
 
-def is_complete(study: Train | Evaluate, folder: Path) -> bool:
+def is_run_complete(study: Train | Evaluate, folder: Path) -> bool:
     """Say whether a run is done, and graded by every grader that is asked for."""
     run = Run(folder)
     if not run.done or isinstance(study, Train):
@@ -132,7 +132,7 @@ def training_folders(study: Evaluate) -> list[Path]:
     study = from_run(study)
     trained = [study]
     if study.dose_between:
-        trained = ends(study)
+        trained = dose_ends(study)
     folders = []
     for end in trained:
         identity = training_digest(end)

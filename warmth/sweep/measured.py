@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.errors import UserError
-from warmth.hardware import MEASURED, named
+from warmth.hardware import MEASURED, device_named
 from warmth.schemas import Evaluate, Train
 from warmth.store import Run, read_json
 from warmth.sweep.plan import OPERATIONS, RunForecast, family_of
@@ -66,7 +66,7 @@ def _row(
     return {
         "time": time.time(),
         "run": folder.name,
-        "device": named(str(outcome.get("device", forecast.device.name))),
+        "device": device_named(str(outcome.get("device", forecast.device.name))),
         "work": forecast.work.kind,
         "engine": family_of(study),
         "model": study.model.name,

@@ -11,7 +11,7 @@ from typing import Any
 from warmth.errors import UserError
 from warmth.store import Run, read_json
 from warmth.sweep.states import State
-from warmth.tracking import headline
+from warmth.tracking import headline_metrics
 
 
 def outcome_of(folder: Path, state: State) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def key_figures(outcome: Mapping[str, Any]) -> dict[str, float]:
     numbers: dict[str, float] = {}
     if isinstance(outcome.get("loss"), float):
         numbers["loss"] = round(outcome["loss"], 4)
-    if (wrong := headline(outcome).get("error_percent")) is not None:
+    if (wrong := headline_metrics(outcome).get("error_percent")) is not None:
         numbers["error_percent"] = round(wrong, 1)
     warmth = outcome.get("warmth")
     if isinstance(warmth, Mapping) and warmth.get("mean") is not None:

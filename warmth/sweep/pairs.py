@@ -38,11 +38,11 @@ class Pairs:
         for point in points:
             if any(meets(point, condition) for condition in self.leave_out):
                 continue
-            typed_keys = set(values_of(point))
+            typed_keys = set(last_values(point))
             extended = list(point)
             for condition, overrides in self.also:
                 if meets(point, condition):
-                    extended += [text for text in overrides if key_of(text) not in typed_keys]
+                    extended += [text for text in overrides if pair_key(text) not in typed_keys]
             result.append(extended)
         if not result:
             raise UserError(
@@ -52,13 +52,13 @@ class Pairs:
         return result
 
 
-def pairs_of(loader: Any, name: str, arguments: Sequence[str]) -> Pairs:
+def sweep_rules(loader: Any, name: str, arguments: Sequence[str]) -> Pairs:
     """Read the rules of the experiment that a command line chooses; none where it chooses none.
 
     Raises:
         UserError: a rule is not made of `key=value` words.
     """
-    experiments = [text for text in arguments if key_of(text) == "experiment" and "," not in text]
+    experiments = [text for text in arguments if pair_key(text) == "experiment" and "," not in text]
     if not experiments:
         return Pairs()
     config = loader.load_configuration(name, experiments[-1:], run_mode=RunMode.MULTIRUN)
@@ -87,11 +87,11 @@ def condition_of(rule: str, key: str) -> Condition:
 
 def meets(point: Sequence[str], condition: Condition) -> bool:
     """Say whether a point's overrides hold, for every key of a condition, one of its values."""
-    values = values_of(point)
+    values = last_values(point)
     return all(values.get(key) in allowed for key, allowed in condition.items())
 
 
-def values_of(point: Sequence[str]) -> dict[str, str]:
+def last_values(point: Sequence[str]) -> dict[str, str]:
     """Return the last value of each key among some overrides."""
     values = {}
     for override in point:
@@ -100,6 +100,6 @@ def values_of(point: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def key_of(override: str) -> str:
+def pair_key(override: str) -> str:
     """Return the key that an override sets."""
     return override.partition("=")[0]

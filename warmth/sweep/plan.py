@@ -18,7 +18,7 @@ from warmth.errors import NotTrained, UserError
 from warmth.evaluation.ask.designs import size
 from warmth.evaluation.ask.tasks import file_of
 from warmth.gpus import gpus_needed, gpus_of_process
-from warmth.hardware import Device, correction, device, table, tflops, width_of
+from warmth.hardware import Device, device, hardware_table, memory_correction, tflops, width_of
 from warmth.memory import (
     GIB,
     Memory,
@@ -95,7 +95,7 @@ def forecast(study: Train | Evaluate, folder: Path) -> RunForecast:
         work = evaluation_work(study)
     output = Path(study.output)
     where = device(study.hardware)
-    parameters = parameters_of(study)
+    parameters = billions_of(study)
     devices = 0
     need = None
     speed = None
@@ -108,14 +108,16 @@ def forecast(study: Train | Evaluate, folder: Path) -> RunForecast:
     memory = None
     if need is not None:
         counted = need.total / GIB
-        memory = counted * correction(output, where.name, work.kind, study.model.name)
+        memory = counted * memory_correction(output, where.name, work.kind, study.model.name)
     hours = None
     if speed:
         together = speed * devices
         if where.is_cpu:
             together = speed  # ranks on a processor share its cores
         operations = OPERATIONS[work.kind] * parameters * 1e9 * work.tokens
-        loading_s = parameters * 2 / table()["load_gib_per_s"] + table()["start_s"][stage]
+        loading_s = (
+            parameters * 2 / hardware_table()["load_gib_per_s"] + hardware_table()["start_s"][stage]
+        )
         hours = (operations / (together * 1e12) + loading_s) / 3600
     arm = study.recipe.name
     if arm == "none":
@@ -226,7 +228,7 @@ def need_of(study: Train | Evaluate, where: Device) -> Memory | None:
     for task in study.task.values():
         new_tokens = max(new_tokens, task.max_new_tokens or 0)
     batch = int(study.engine.get("batch_size", 1))
-    prompt_tokens = 2 * table()["texts"]["question_tokens"]
+    prompt_tokens = 2 * hardware_table()["texts"]["question_tokens"]
     return answering_memory(shape, batch, prompt_tokens, new_tokens, kind, width)
 
 
@@ -269,7 +271,7 @@ def problem(
     return f"a process would need {need}, {available:.1f} GiB are there; {remedy}"
 
 
-def parameters_of(study: Train | Evaluate) -> float:
+def billions_of(study: Train | Evaluate) -> float:
     """Return parameters in billions: counted from a local model's shape, else as its entry
     says.
     """
@@ -340,7 +342,7 @@ def show_grid(study: Train | Evaluate) -> None:
     if all(map(is_on_disk, study.task.values())):
         answered = tasks.load_answered(study, stand_in)
         if answered:
-            grid.show(study, answered)
+            grid.print_prompt_grid(study, answered)
         if study.scoring != "answers":
             prompts = contrasts.Weighed.of(study, stand_in).prompts
             print(
@@ -350,7 +352,7 @@ def show_grid(study: Train | Evaluate) -> None:
         return
     # nothing is fetched for a plan: one question stands for all of its task
     counts = nominal(study)
-    Console(markup=False, highlight=False, width=grid.WIDTH).print(grid.table(counts))
+    Console(markup=False, highlight=False, width=grid.WIDTH).print(grid.grid_table(counts))
     for line in answer_lines(study, counts):
         print(line)
 
@@ -413,7 +415,7 @@ def nominal(study: Evaluate) -> PromptGrid:
         stand_in = Question(name, name, f"{name}?", ("right",), "wrong")
         if task.reader in YES_NO:
             stand_in = Question(name, name, f"{name}?", ("yes",), "no")
-        for key, count in grid.count(study, [stand_in]).asked.items():
+        for key, count in grid.count_prompts(study, [stand_in]).asked.items():
             prompts[key] = count * numbers[name]
     return grid.PromptGrid(prompts, {}, numbers, study.samples)
 
@@ -607,7 +609,7 @@ def unfit(forecasts: Sequence[RunForecast]) -> Iterator[str]:
         yield f"does not fit: {name}: {largest.problem}"
 
 
-def of_study(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[RunForecast]:
+def plan_of_job(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[RunForecast]:
     """Plan one job: a forecast of each run, also if an adapter has not been trained yet."""
     if isinstance(study, Train) and study.recipe.method == "none":
         return []  # trains nothing
@@ -620,11 +622,11 @@ def planned(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> li
         return folders(study)
     except NotTrained:
         from warmth.evaluation.identity import evaluation_digest, expected_arm
-        from warmth.evaluation.points import points
+        from warmth.evaluation.points import points_of_study
 
         assert isinstance(study, Evaluate)  # a training needs no adapter
         expected_folders = []
-        for point in points(study, in_sweep=True):
+        for point in points_of_study(study, in_sweep=True):
             arm = expected_arm(point)
             try:
                 identity = evaluation_digest(point, arm)

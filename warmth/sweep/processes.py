@@ -14,7 +14,7 @@ from pathlib import Path
 
 from warmth.child_logs import error_line
 from warmth.children import end_with_parent
-from warmth.devices import child_environment, visible
+from warmth.devices import child_environment, visible_gpus
 from warmth.errors import KEEPS_TRACEBACKS, RunFailed, UserError
 from warmth.gpus import gpus_needed
 from warmth.store import Run
@@ -101,7 +101,7 @@ class Processes:
         """
         if self.n_jobs is not None and self.n_jobs < 1:
             raise UserError(f"hydra.launcher.n_jobs={self.n_jobs} must be above 0")
-        gpus = visible()
+        gpus = visible_gpus()
         cores = sorted(os.sched_getaffinity(0))
         gpus_each = 1
         if jobs:

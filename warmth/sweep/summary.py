@@ -17,7 +17,7 @@ from warmth.sweep.jobs import Job
 from warmth.sweep.outcome import outcome_of
 from warmth.sweep.states import state_of
 from warmth.sweep.table import WIDE, table_text
-from warmth.sweep.view import Overview, look
+from warmth.sweep.view import Overview, look_at_run
 
 
 def run_rows(jobs: Sequence[Job], expected: Mapping[Path, float | None]) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def print_summary(jobs: Sequence[Job], asked: int, left_out: Sequence[str]) -> N
             listed = Listed(
                 study, stage, folder.name, job=job.number, log=log_text(job), note=job.note
             )
-            lines.append(look(listed))
+            lines.append(look_at_run(listed))
     more = ""
     if asked != len(lines):
         more = f" ({asked} jobs asked for)"

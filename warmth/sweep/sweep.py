@@ -24,10 +24,10 @@ from warmth.sweep.backlog import Backlog
 from warmth.sweep.chain import CHAINED, Following
 from warmth.sweep.commands import SweepCommand
 from warmth.sweep.failures import Failures
-from warmth.sweep.grid import SweepGrid, axes_of, points
+from warmth.sweep.grid import SweepGrid, axes_of, grid_points
 from warmth.sweep.jobs import Job, folders_of
 from warmth.sweep.launching import launch
-from warmth.sweep.pairs import pairs_of
+from warmth.sweep.pairs import sweep_rules
 from warmth.sweep.states import state_of
 from warmth.text import say
 
@@ -55,7 +55,7 @@ class Sweep:
         grids = axes_of(loader, task.name, arguments)
         overrides: list[list[str]] = []
         for given in grids:
-            overrides += pairs_of(loader, task.name, given).of(points(loader, given))
+            overrides += sweep_rules(loader, task.name, given).of(grid_points(loader, given))
         self.jobs = [self._accept(grid, point) for point in overrides]
         self.asked = len(self.jobs)
         self.left_out: list[str] = []
@@ -76,9 +76,9 @@ class Sweep:
         """Print what the runs need, each once."""
         forecasts: dict[Path, plan.RunForecast] = {}
         for job in self.jobs:
-            job_forecasts = plan.of_study(job.study, self.task.folders)
+            job_forecasts = plan.plan_of_job(job.study, self.task.folders)
             for study in self._following(job):
-                job_forecasts += plan.of_study(study, evaluation_folders)
+                job_forecasts += plan.plan_of_job(study, evaluation_folders)
             for forecast in job_forecasts:
                 forecasts.setdefault(forecast.folder, forecast)
         plan.print_plan(list(forecasts.values()))
@@ -111,7 +111,7 @@ class Sweep:
                         backlog.close()
                         lines = backlog.lines_at_the_end()
         finally:
-            claims.forget_finished(runs_of(jobs))
+            claims.forget_finished(runs_of_jobs(jobs))
             lines.append(self._keep(jobs, launcher, began))
             summary.print_summary(jobs, self.asked, [*self.left_out, *filter(None, lines)])
         self._end(jobs, failures)
@@ -151,7 +151,7 @@ class Sweep:
             return
         files: dict[Path, Path] = {}
         with ExitStack() as stack:
-            for study in map(claims.study_of, runs_of(jobs)):
+            for study in map(claims.study_of, runs_of_jobs(jobs)):
                 if study in files:
                     continue
                 try:
@@ -244,7 +244,7 @@ class Sweep:
             if all(map(is_users, failures.errors.values())):
                 raise UserError(line)
             raise RunFailed(line)
-        counts = Counter(state_of(folder).name for folder in runs_of(jobs))
+        counts = Counter(state_of(folder).name for folder in runs_of_jobs(jobs))
         runs = counts.total()
         undone = runs - counts.pop("done", 0)
         if undone:
@@ -257,7 +257,7 @@ def is_open(job: Job) -> bool:
     return bool(job.waits_for) or job.study.rerun == "all" or not job.is_done()
 
 
-def runs_of(jobs: Sequence[Job]) -> list[Path]:
+def runs_of_jobs(jobs: Sequence[Job]) -> list[Path]:
     """List the run folders of some jobs."""
     folders = []
     for job in jobs:
@@ -313,6 +313,6 @@ def has_maker(training: Path) -> bool:
 
 def evaluation_folders(study: Any) -> list[Path]:
     """Return the run folders of an evaluation."""
-    from warmth.evaluation.points import folders_of
+    from warmth.evaluation.points import folders_of_points
 
-    return folders_of(study)
+    return folders_of_points(study)

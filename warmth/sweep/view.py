@@ -212,7 +212,7 @@ def overview(study: Path) -> Overview:
                 listed[folder] = Listed(study=study, stage=stage, run=folder.name)
     alive = living(study / joblist.FOLDER)
     ended_jobs = jobs_ended(study)
-    lines = [look(run, bool(alive), ended_jobs) for run in listed.values()]
+    lines = [look_at_run(run, bool(alive), ended_jobs) for run in listed.values()]
     lines.sort(key=lambda line: (STAGES.index(line.stage), natural(short_name(line.run)), line.run))
     newest = JobList(study, command="", at_once=1, started=0.0, runs=())
     if lists:
@@ -255,7 +255,9 @@ def _entries(folder: Path) -> list[str]:
         return []
 
 
-def look(listed: Listed, is_commanded: bool = False, ended_jobs: Collection[str] = ()) -> Line:
+def look_at_run(
+    listed: Listed, is_commanded: bool = False, ended_jobs: Collection[str] = ()
+) -> Line:
     """Describe one run in a line; a folder that cannot be read is named and hides no other.
 
     Whatever a strange or damaged folder holds, the overview of all others must go on, so every
@@ -535,7 +537,7 @@ def _tail(path: Path, whole: bool = False) -> Iterator[dict[str, Any]]:
     yield from objects_in(lines)
 
 
-def as_json(overviews: Sequence[Overview]) -> dict[str, Any]:
+def status_json(overviews: Sequence[Overview]) -> dict[str, Any]:
     """Return the studies and their runs for machines."""
     studies = [study_row(seen) for seen in overviews]
     runs: list[dict[str, Any]] = []

@@ -19,7 +19,7 @@ from warmth.evaluation.ask.rivals import rivals_identity, server_of
 from warmth.evaluation.ask.tasks import file_of
 from warmth.evaluation.grade import graders
 from warmth.evaluation.identity import task_identity
-from warmth.hardware import table
+from warmth.hardware import hardware_table
 from warmth.schemas import Api, Evaluate, Task, Train
 
 RIVAL_TOKENS = 12  # of a reply that holds one rival
@@ -77,7 +77,7 @@ def conversations(study: Train) -> tuple[int, float]:
         number = data.conversations or 0
         if data.per_type:
             number = data.per_type * (len(data.types) or len(TYPES))
-        return number, min(table()["texts"]["conversation_tokens"], longest_allowed)
+        return number, min(hardware_table()["texts"]["conversation_tokens"], longest_allowed)
     sizes = _sizes_of(study)
     tokens = sum(min(size, longest_allowed) for size, _ in sizes)
     return len(sizes), tokens / max(1, len(sizes))
@@ -155,7 +155,7 @@ def _sizes(
 
     if path and not Path(path).exists():
         return []
-    texts = table()["texts"]
+    texts = hardware_table()["texts"]
     sizes = []
     source = Data(path=path or None, per_type=per_type, max_turns=max_turns)
     for conversation in load_conversations(source):
@@ -188,7 +188,7 @@ def rewriting(study: Train, number: int) -> tuple[Bill, ...]:
     from warmth.data.sets import set_folder
 
     data = study.data
-    texts = table()["texts"]
+    texts = hardware_table()["texts"]
     if not data.styles or data.rewriter.base_url is None:
         return ()
     folder = set_folder(study)
@@ -214,7 +214,7 @@ def cost(api: Api, model: str, prompt: float, reply: float) -> float | None:
 
 def evaluation_work(study: Evaluate) -> Work:
     """Count the answers and tokens of an evaluation, and what its servers cost."""
-    texts = table()["texts"]
+    texts = hardware_table()["texts"]
     counts: dict[str, int] = {}  # task → answers
     reply_tokens = study.warmth.prompts * study.warmth.max_new_tokens * texts["answer_share"]
     prompts_weighed = 0
@@ -264,7 +264,7 @@ def question_count(name: str, task: Task, limit: int | None) -> int:
     elif path is not None and path.is_file() and path.suffix == ".jsonl":
         number = _lines(path)
     else:
-        number = table()["questions"].get(name, 1000)
+        number = hardware_table()["questions"].get(name, 1000)
     if limit is None:
         return number
     return min(number, limit)
@@ -280,7 +280,7 @@ def judging(study: Evaluate, counts: Mapping[str, int]) -> Iterator[Bill]:
     """Count the calls of each chosen grader that asks a server: one for each answer of the tasks it
     serves.
     """
-    texts = table()["texts"]
+    texts = hardware_table()["texts"]
     serving = graders.serving(study)
     for name, entry in study.grader.items():
         model = build(entry, "grader", f"grader.{name}").served_model
@@ -298,7 +298,7 @@ def writing_rivals(study: Evaluate) -> Iterator[Bill]:
     Raises:
         UserError: a task's rivals are to be written and no model is named.
     """
-    texts = table()["texts"]
+    texts = hardware_table()["texts"]
     for name, task in study.task.items():
         if task.wrong != "written":
             continue

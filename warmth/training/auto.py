@@ -69,7 +69,7 @@ class Auto:
         if self.ranks:
             return [self.ranks]
         batch_size = study.recipe.batch_size
-        usable = most_ranks(len(devices.visible()), batch_size)
+        usable = most_ranks(len(devices.visible_gpus()), batch_size)
         if usable:
             return [usable]
         return [gpus for gpus in range(1, MOST_GPUS + 1) if batch_size % gpus == 0]

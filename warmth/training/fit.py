@@ -29,7 +29,7 @@ from warmth.training.examples import load_examples
 from warmth.training.packing import collator, token_loss
 from warmth.training.progress import MetricsWriter, StopOnSignal
 from warmth.training.resume import last_resume, refuse_other_origin
-from warmth.training.samples import Samples, prompts_of, writes_samples
+from warmth.training.samples import Samples, sample_prompts, writes_samples
 from warmth.training.schedule import (
     global_batches,
     pass_limits,
@@ -333,7 +333,7 @@ class Callbacks:
         for epochs in checkpoint_epochs(study.recipe):
             epochs_at_step[step_at(epochs, setup.conversations, batch_size)] = epochs
         self.writes = setup.rank == 0
-        self.facts = facts_of(setup)
+        self.facts = facts_for_card(setup)
         self.stop = StopOnSignal()
         self.probe = Probe(folder, setup.examples, setup.collate, self.writes)
         self.validation = ValidationLoss(setup.validation, setup.collate)
@@ -342,7 +342,7 @@ class Callbacks:
         )
         per_epoch = steps_per_epoch(setup.conversations, batch_size)
         self.progress = MetricsWriter(folder, setup.trained, per_epoch)
-        prompts = prompts_of(setup.rows, study.sample_replies)
+        prompts = sample_prompts(setup.rows, study.sample_replies)
         self.samples = Samples(folder, setup.tokenizer, prompts, epochs_at_step)
         self.writes_samples = self.writes and writes_samples(study)
 
@@ -393,7 +393,7 @@ def seconds_before(folder: Path, checkpoint: str | None) -> float:
     return sum(row["seconds"] for row in rows if row["step"] <= step_of(checkpoint))
 
 
-def facts_of(setup: TrainingSetup) -> dict[str, Any]:
+def facts_for_card(setup: TrainingSetup) -> dict[str, Any]:
     """Say what the model card and the summary need to know about this run."""
     study = setup.study
     recipe = study.recipe

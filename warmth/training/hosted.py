@@ -97,7 +97,7 @@ def train_hosted(run: Run, study: Train, examples: Iterable[Any], servers: Serve
     run.append("conversations", rows)
     trained = [row for row in rows if not row["validation"]]
     lines = upload_lines(trained)
-    server = server_of(study)
+    server = tuning_server(study)
     job = HostedJob(
         provider=provider_of(study.model.tuning, server, study.api),
         settings=study.api,
@@ -106,10 +106,10 @@ def train_hosted(run: Run, study: Train, examples: Iterable[Any], servers: Serve
         digest=run.digest,
     )
     tokens = check_money(study, trained, servers.left)
-    tracker = tracking.start(run, study, job_type="train")
+    tracker = tracking.start_trackers(run, study, job_type="train")
     try:
         tuning = start_tuning(job, study, lines)
-        tuning = follow(job, study, tuning, tracker)
+        tuning = follow_job(job, study, tuning, tracker)
         result = record(job, study, tuning, len(trained))
         result |= {"data": digest(rows), "estimated_tokens": tokens, "servers": servers.totals}
         tracker.summary(result)
@@ -121,7 +121,7 @@ def train_hosted(run: Run, study: Train, examples: Iterable[Any], servers: Serve
     say(f"done: {run.folder}")
 
 
-def server_of(study: Train) -> Server:
+def tuning_server(study: Train) -> Server:
     """Find the provider a config names.
 
     Raises:
@@ -211,7 +211,7 @@ def create(job: HostedJob, study: Train, file: str) -> Tuning:
     return job.provider.create(study, file, job.digest, job.run.name)
 
 
-def follow(job: HostedJob, study: Train, tuning: Tuning, tracker: Tracker) -> Tuning:
+def follow_job(job: HostedJob, study: Train, tuning: Tuning, tracker: Tracker) -> Tuning:
     """Wait for the job's end and show its events.
 
     Raises:

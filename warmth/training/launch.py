@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from warmth import tracking
 from warmth.bounds import number
 from warmth.child_logs import forget_failures
-from warmth.devices import child_environment, visible
+from warmth.devices import child_environment, visible_gpus
 from warmth.errors import UserError
 from warmth.schemas import Train
 from warmth.store import Run, read_json, write_json
@@ -50,7 +50,7 @@ class Local:
         all that it sees.
         """
         command = [sys.executable, "-m", "warmth.training.sft", str(run.folder)]
-        env = child_environment(visible()[:1], environment(1))
+        env = child_environment(visible_gpus()[:1], environment(1))
         start_ranks(run, study, examples, command, env, ranks=1)
 
 
@@ -80,7 +80,9 @@ class Ddp:
 
     def resolve(self, study: Train) -> dict[str, Any]:
         """Return the entry with its number of ranks: one for each usable GPU, or two on a CPU."""
-        ranks = self.ranks or most_ranks(len(visible()), study.recipe.batch_size) or RANKS_ON_CPU
+        ranks = (
+            self.ranks or most_ranks(len(visible_gpus()), study.recipe.batch_size) or RANKS_ON_CPU
+        )
         return entry(replace(self, ranks=ranks))
 
     @property
@@ -94,7 +96,7 @@ class Ddp:
         Raises:
             UserError: there are fewer GPUs than ranks.
         """
-        gpus = visible()
+        gpus = visible_gpus()
         ranks = self.ranks or 1
         if gpus and ranks > len(gpus):
             raise UserError(
@@ -203,7 +205,7 @@ def start_ranks(
     (run.folder / "conversations.jsonl").unlink(missing_ok=True)
     run.append("conversations", [asdict(example) for example in examples])
     drop_partial(run.folder)
-    tracker = tracking.start(run, study, job_type="train")
+    tracker = tracking.start_trackers(run, study, job_type="train")
     try:
         forget_failures(run.folder / "logs")
         watch(run, command, {**env, **offline(study)}, tracker, study.launcher["stalled_s"])

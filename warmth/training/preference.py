@@ -30,10 +30,10 @@ class Shared:
         return len(self.pairs)
 
     def __getitem__(self, key: tuple[int, float]) -> dict[str, Any]:
-        return {**columns(self.pairs[key[0]]), "share": key[1]}
+        return {**preference_columns(self.pairs[key[0]]), "share": key[1]}
 
 
-def columns(pair: PreferencePair) -> dict[str, list[int]]:
+def preference_columns(pair: PreferencePair) -> dict[str, list[int]]:
     """Write a pair in TRL's words."""
     return {
         "prompt_ids": list(pair.prompt),
@@ -75,7 +75,7 @@ class PreferenceTrainer(OwnOrder, DPOTrainer):
             return {**collate(rows), "share": sum(row["share"] for row in rows)}
 
         # TRL asks for a Dataset; the pass order below reads the pairs themselves.
-        rows = Dataset.from_list([columns(train_dataset[0])])
+        rows = Dataset.from_list([preference_columns(train_dataset[0])])
         super().__init__(*args, train_dataset=rows, data_collator=with_share, **kwargs)
         self.train_dataset = Shared(train_dataset)
         # TRL gathers values of pairs, of which ranks hold different numbers.

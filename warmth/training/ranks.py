@@ -13,7 +13,7 @@ from typing import Any
 
 from warmth import child_logs
 from warmth.children import killed_with_parent
-from warmth.devices import pretended, visible
+from warmth.devices import pretended, visible_gpus
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, read_rows
 from warmth.training.follow import TrainingProgress
@@ -51,7 +51,7 @@ def environment(ranks: int) -> dict[str, str]:
         "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
     }
     env = {**defaults, **os.environ}
-    if pretended() or not visible():
+    if pretended() or not visible_gpus():
         env.setdefault("DS_ACCELERATOR", "cpu")
     return env
 
@@ -76,7 +76,7 @@ def watch(
             preexec_fn=killed_with_parent if sys.platform == "linux" else None,
         )
     try:
-        follow(run, process, tracker, stalled_s)
+        follow_ranks(run, process, tracker, stalled_s)
     except RunFailed:  # they hang, so they would not hear a polite signal either
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -93,7 +93,9 @@ def watch(
         fail(run, process.returncode, node)
 
 
-def follow(run: Run, process: subprocess.Popen[bytes], tracker: Any, stalled_s: float) -> None:
+def follow_ranks(
+    run: Run, process: subprocess.Popen[bytes], tracker: Any, stalled_s: float
+) -> None:
     """Show progress and feed the tracker from what the ranks write, until the process ends.
 
     Raises:
@@ -163,7 +165,9 @@ def fail(run: Run, code: int, node: int = 0) -> None:
             f"no space left on device under {run.folder}; free some, the same command continues"
         )
     raise failed(
-        f"a rank ended with code {code}: {remedy(text, cause)}all its words: {log}: {cause}", lines
+        f"a rank ended with code {code}: {failure_remedy(text, cause)}all its words: {log}: "
+        f"{cause}",
+        lines,
     )
 
 
@@ -195,7 +199,7 @@ def killed_rank(start_log: Path) -> tuple[int, int] | None:
     return None
 
 
-def remedy(words: str, cause: str) -> str:
+def failure_remedy(words: str, cause: str) -> str:
     """Say what to do about a failure of a known cause, followed by a semicolon.
 
     An empty string if the cause is not known.

@@ -122,7 +122,7 @@ def answering(model: Any) -> Generator[None]:
         model.train(was_training)
 
 
-def prompts_of(rows: Sequence[dict[str, Any]], count: int) -> list[str]:
+def sample_prompts(rows: Sequence[dict[str, Any]], count: int) -> list[str]:
     """Take the users' first words of the first conversations, each text once."""
     openings = [row["messages"][0] for row in rows]
     prompts = [str(message["content"]) for message in openings if message["role"] == "user"]

@@ -101,7 +101,7 @@ def best_fit(batch: list[int], lengths: list[int], most: int, room: int) -> list
     """Lay conversations in few rows: longest first, each in the fullest row that still holds it."""
     rows: list[list[int]] = []
     loads: list[int] = []
-    for index in longest_first(batch, lengths):
+    for index in by_length(batch, lengths):
         length = lengths[index]
         fullest = None
         for row, load in enumerate(loads):
@@ -126,7 +126,7 @@ def evenly(
     """
     rows: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count
-    for index in longest_first(batch, lengths):
+    for index in by_length(batch, lengths):
         free = [row for row in range(count) if len(rows[row]) < most]
         row = min(free, key=lambda row: loads[row], default=None)
         if row is None or (loads[row] and loads[row] + lengths[index] > room):
@@ -136,6 +136,6 @@ def evenly(
     return rows
 
 
-def longest_first(batch: list[int], lengths: list[int]) -> list[int]:
+def by_length(batch: list[int], lengths: list[int]) -> list[int]:
     """Sort the batch by descending length; equal lengths in the order of their indices."""
     return sorted(batch, key=lambda index: (-lengths[index], index))

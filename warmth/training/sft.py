@@ -25,7 +25,7 @@ def main() -> None:
     """Train as one rank: die with the parent, note why it fails, end the process group cleanly."""
     killed_with_parent()
     folder = Path(sys.argv[1])
-    log = log_of(folder, int(os.environ.get("RANK", 0)))
+    log = rank_log(folder, int(os.environ.get("RANK", 0)))
     child_logs.capture(log)
     try:
         devices.set_device()
@@ -51,7 +51,7 @@ def main() -> None:
     os._exit(0)
 
 
-def log_of(folder: Path, rank: int) -> Path:
+def rank_log(folder: Path, rank: int) -> Path:
     """Return the file with everything that a rank of a run printed."""
     return folder / "logs" / f"rank-{rank}.log"
 

@@ -47,7 +47,7 @@ class Comparison:
     systems: tuple[str, ...]
 
 
-def compare(
+def compare_evaluations(
     evaluations: Sequence[Evaluation],
     metrics: Sequence[str] = (),
     span: tuple[float, float] = (0.0, 1.0),
@@ -104,7 +104,7 @@ def _rows_of(
             scores_b = b.scores.loc[pairs["row_b"], name_b].to_numpy(float)
             row: dict[str, Any] = {"task": str(task), "a": a.system, "b": b.system}
             row["metric"] = name_a if name_a == name_b else f"{name_a}={name_b}"
-            row |= paired(scores_a, scores_b, pairs, span)
+            row |= difference_of_pairs(scores_a, scores_b, pairs, span)
             row["only_a"] = int(matching.only_a["task"].eq(task).sum())
             row["only_b"] = int(matching.only_b["task"].eq(task).sum())
             rows.append(row)
@@ -127,7 +127,7 @@ def _shared_metrics(a: Evaluation, b: Evaluation, wanted: Sequence[str]) -> list
     return shared
 
 
-def paired(
+def difference_of_pairs(
     scores_a: np.ndarray,
     scores_b: np.ndarray,
     pairs: pd.DataFrame,
@@ -167,7 +167,7 @@ def paired(
         row["difference"] = evidence.value
         if design.questions > 1:
             row["low"], row["high"] = rare.interval(evidence)
-            row["p"] = rare.p_value(evidence)
+            row["p"] = rare.paired_p_value(evidence)
         return row
     mean = effects.weighted_mean(scored_b - scored_a, design)
     return row | {"difference": mean.value, "low": mean.low, "high": mean.high, "p": mean.p}
@@ -229,7 +229,7 @@ def _no_metric(a: Evaluation, b: Evaluation, wanted: Sequence[str]) -> str:
     )
 
 
-def records(comparison: Comparison) -> list[dict[str, Any]]:
+def comparison_records(comparison: Comparison) -> list[dict[str, Any]]:
     """Give the rows for JSON, NaN as None and bounds as a list."""
     rows = []
     for row in comparison.rows.to_dict("records"):

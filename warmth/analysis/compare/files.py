@@ -47,7 +47,7 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def read_json(path: Path) -> Any:
+def read_json_file(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:

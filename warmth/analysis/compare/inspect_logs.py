@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from warmth.analysis.compare.clusters import cluster_of
-from warmth.analysis.compare.files import parse_json, read_json
+from warmth.analysis.compare.files import parse_json, read_json_file
 from warmth.analysis.compare.scores import (
     UNIT,
     Evaluation,
     Item,
     collect,
     content_of,
+    first_words,
     shown,
-    words_of,
 )
 from warmth.analysis.wording import amount
 from warmth.errors import UserError
@@ -35,7 +35,7 @@ CUT = "..."  # at the end of what a summary shortened
 SHORT = 1_000  # characters from which it shortens
 
 
-def read(path: Path, source: str, cluster: str | None) -> Evaluation:
+def read_inspect_log(path: Path, source: str, cluster: str | None) -> Evaluation:
     """Read one log.
 
     Args:
@@ -52,7 +52,7 @@ def read(path: Path, source: str, cluster: str | None) -> Evaluation:
     elif path.suffix == ".eval":
         raise UserError(f"{path} is a damaged Inspect log: no ZIP file")
     else:
-        log = read_json(path)
+        log = read_json_file(path)
         if not is_log(log):
             raise UserError(f"{path} is no Inspect log: it has no `eval` and `samples`")
         header = log
@@ -91,7 +91,7 @@ def read_whole(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
         UserError: it is damaged.
     """
     if not zipfile.is_zipfile(path):
-        log = read_json(path)
+        log = read_json_file(path)
         return log, iter(log.get("samples") or [])
     archive, header = _open_archive(path)
     return header, map(archive.json, archive.samples())
@@ -107,7 +107,7 @@ def is_log(content: Any) -> bool:
 def _item(sample: Any, task: str, cluster: str | None) -> Item:
     if not isinstance(sample, dict):
         raise UserError(f"task {shown(task)}: a sample is no JSON object")
-    question = text_of(sample.get("input"))
+    question = content_text(sample.get("input"))
     return Item(
         task=task,
         item="" if sample.get("id") is None else str(sample["id"]),
@@ -116,9 +116,9 @@ def _item(sample: Any, task: str, cluster: str | None) -> Item:
         content=content_of(
             question=question,
             choices=sample.get("choices"),
-            target=as_list(sample.get("target")),
+            target=listed_values(sample.get("target")),
         ),
-        words=words_of(question),
+        words=first_words(question),
         scores=dict(_scores(sample.get("scores"))),
     )
 
@@ -136,7 +136,7 @@ def _scores(scores: Any) -> Iterator[tuple[str, Any]]:
             yield str(scorer), value
 
 
-def text_of(question: Any) -> str:
+def content_text(question: Any) -> str:
     """Give what a sample asks as text; of chat messages role and text, since their ids are drawn
     anew in each run.
     """
@@ -165,7 +165,7 @@ def _text(content: Any) -> str:
     return "\n".join(lines)
 
 
-def as_list(target: Any) -> list[str]:
+def listed_values(target: Any) -> list[str]:
     """Give what is right as a list, which one text and a list of one text both are."""
     if target is None or target == "":
         return []
@@ -223,7 +223,7 @@ def is_cut(summary: Mapping[str, Any]) -> bool:
     question = summary.get("input")
     if isinstance(question, list):
         return True
-    texts = [text_of(question), *as_list(summary.get("target"))]
+    texts = [content_text(question), *listed_values(summary.get("target"))]
     return any(text.endswith(CUT) or len(text) >= SHORT for text in texts)
 
 

@@ -19,7 +19,7 @@ import pyarrow
 import pyarrow.parquet
 
 from warmth.analysis.compare.clusters import cluster_of
-from warmth.analysis.compare.scores import UNIT, Item, content_of, words_of
+from warmth.analysis.compare.scores import UNIT, Item, content_of, first_words
 from warmth.errors import UserError
 
 NAME = re.compile(r"details_(?P<task>.+?)_(\d{4}-\d\d-\d\dT[\d.:-]+)$")
@@ -28,7 +28,7 @@ DOCS = ("__doc__", "doc")
 RIGHT = ("choices", "gold_index", "gold")  # of a document: what can be answered and what is right
 
 
-def task_of(path: Path) -> str:
+def lighteval_task(path: Path) -> str:
     """Read the task from a file's name."""
     match = NAME.match(path.stem)
     return match["task"] if match else path.stem.removeprefix("details_")
@@ -51,7 +51,7 @@ def read_table(path: Path) -> pyarrow.Table:
         raise UserError(f"{path} is no readable Parquet file: {error}") from error
 
 
-def read_items(path: Path, table: pyarrow.Table, cluster: str | None) -> list[Item]:
+def read_lighteval(path: Path, table: pyarrow.Table, cluster: str | None) -> list[Item]:
     """Read the documents of one file.
 
     Args:
@@ -72,7 +72,7 @@ def read_items(path: Path, table: pyarrow.Table, cluster: str | None) -> list[It
     for name in table.column_names:
         if "response" not in name and "tokens" not in name:
             needed.append(name)
-    task = task_of(path)
+    task = lighteval_task(path)
     items = []
     for row in table.select(needed).to_pylist():
         fields = _mapping(row.get(document)) if document else row
@@ -93,7 +93,7 @@ def _item(
         epoch=str(UNIT),
         cluster=cluster_of({**within, **fields}, cluster),
         content=content_of(question=question, **{name: fields.get(name) for name in RIGHT}),
-        words=words_of(question),
+        words=first_words(question),
         scores=scores,
     )
 

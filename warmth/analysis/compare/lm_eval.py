@@ -15,7 +15,7 @@ from typing import Any
 
 from warmth.analysis.compare.clusters import cluster_of
 from warmth.analysis.compare.files import read_json_lines
-from warmth.analysis.compare.scores import UNIT, Item, content_of, words_of
+from warmth.analysis.compare.scores import UNIT, Item, content_of, first_words
 from warmth.errors import UserError
 
 NAME = re.compile(r"samples_(?P<task>.+?)_(\d{4}-\d\d-\d\dT[\d.:-]+)$")
@@ -31,7 +31,7 @@ def task_of(path: Path) -> str:
     return match["task"] if match else stem.removeprefix("samples_")
 
 
-def read_items(path: Path, cluster: str | None) -> list[Item]:
+def read_lm_eval(path: Path, cluster: str | None) -> list[Item]:
     """Read the samples of one file.
 
     Args:
@@ -69,7 +69,7 @@ def _item(row: Mapping[str, Any], task: str, cluster: str | None) -> Item:
     doc = row.get("doc")
     fields = doc if isinstance(doc, Mapping) else {}
     question = next((fields[name] for name in QUESTIONS if name in fields), None)
-    prompt = prompt_of(row.get("arguments"))
+    prompt = request_text(row.get("arguments"))
     document = doc if doc not in (None, {}, "") else prompt
     content = content_of(
         document=document,
@@ -85,7 +85,7 @@ def _item(row: Mapping[str, Any], task: str, cluster: str | None) -> Item:
         epoch=str(UNIT),
         cluster=cluster_of(fields, cluster),
         content=content,
-        words=words_of(question if question is not None else prompt or doc or ""),
+        words=first_words(question if question is not None else prompt or doc or ""),
         scores=_scores(row),
     )
 
@@ -118,7 +118,7 @@ def metrics_of(row: Mapping[str, Any]) -> list[str]:
     return metrics
 
 
-def prompt_of(arguments: Any) -> str:
+def request_text(arguments: Any) -> str:
     """Give the text of a row's first request, as written since 0.4.3 (`gen_args_0`) or before (a
     list).
     """

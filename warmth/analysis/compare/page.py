@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 from warmth import __version__
 from warmth.analysis import wording
-from warmth.analysis.compare.differences import Comparison, records
-from warmth.analysis.compare.plot import forest
+from warmth.analysis.compare.differences import Comparison, comparison_records
+from warmth.analysis.compare.plot import comparison_forest
 from warmth.analysis.compare.scores import shown
 from warmth.analysis.report.drawing.ink import Drawing
 from warmth.analysis.report.kernel import Column, Table, TableCell, count, p_value, table, text
-from warmth.analysis.report.page import drawing_view, page_environment, sha256, stylesheet
+from warmth.analysis.report.page import drawing_view, page_environment, policy_sha256, stylesheet
 from warmth.analysis.rows import tables
 from warmth.errors import UserError
 
@@ -43,7 +43,7 @@ METHODS = (
 )
 
 
-def table_of(comparison: Comparison) -> Table:
+def comparison_table(comparison: Comparison) -> Table:
     """Make the page's table of differences; a name that is the same in all rows is left out."""
     columns = [*_names(comparison), *_numbers(), _bounds_column()]
     columns += [count("Items", "items"), count("Clusters", "clusters")]
@@ -52,7 +52,7 @@ def table_of(comparison: Comparison) -> Table:
     return table("compare", CAPTION, columns, comparison.rows, stack=True)
 
 
-def terminal_table(comparison: Comparison) -> Table:
+def comparison_terminal_table(comparison: Comparison) -> Table:
     """Make a narrow table for a terminal; `losses` has the rest in words."""
     frame = comparison.rows
     columns = [*_names(comparison), *_numbers(), _items_column()]
@@ -61,7 +61,7 @@ def terminal_table(comparison: Comparison) -> Table:
     return table("compare", CAPTION, columns, frame)
 
 
-def losses(comparison: Comparison) -> list[str]:
+def lost_items(comparison: Comparison) -> list[str]:
     """Say which items are in no difference, in a sentence for each row that lacks some; equal ones
     once.
     """
@@ -146,7 +146,7 @@ def _bounds_column() -> Column:
     return Column("Bounds", "number", cell)
 
 
-def sentences(comparison: Comparison) -> list[str]:
+def comparison_sentences(comparison: Comparison) -> list[str]:
     """Say what is shown, a sentence for each row, the shown differences first."""
     reference = shown(comparison.systems[0])
     rows = comparison.rows.sort_values("p_holm", kind="stable").to_dict("records")
@@ -190,16 +190,16 @@ def _sentence(row: Mapping[str, Any], reference: str) -> str:
     )
 
 
-def write(comparison: Comparison, out: Path) -> Path:
+def write_comparison(comparison: Comparison, out: Path) -> Path:
     """Write `compare.html`, `compare.json`, `tables/` and `figures/` under a folder; returns the
     page's path.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    drawing = forest(comparison)
+    drawing = comparison_forest(comparison)
     summary = {
-        "rows": records(comparison),
+        "rows": comparison_records(comparison),
         "notes": list(comparison.notes),
         "systems": list(comparison.systems),
     }
@@ -212,7 +212,7 @@ def write(comparison: Comparison, out: Path) -> Path:
         if drawing is not None:
             (out / "figures" / f"{drawing.name}.svg").write_text(drawing.file, encoding="utf-8")
         (out / "compare.json").write_text(text_of_summary + "\n", encoding="utf-8")
-        (out / "compare.html").write_text(render(comparison, drawing), encoding="utf-8")
+        (out / "compare.html").write_text(render_comparison(comparison, drawing), encoding="utf-8")
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"--out={out} is not a folder") from error
     except OSError as error:
@@ -231,23 +231,23 @@ def _sheet(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(bounds_low=lows, bounds_high=highs).drop(columns="bounds")
 
 
-def render(comparison: Comparison, drawing: Drawing | None) -> str:
+def render_comparison(comparison: Comparison, drawing: Drawing | None) -> str:
     """Make the page: one HTML document without a script that loads nothing; all data in it is
     escaped.
     """
     style = stylesheet()
-    notes = [wording.visible(note) for note in [*losses(comparison), *comparison.notes]]
+    notes = [wording.visible(note) for note in [*lost_items(comparison), *comparison.notes]]
     template = page_environment().get_template("compare.html.j2")
     return template.render(
         systems=[shown(name) for name in comparison.systems],
-        answer=sentences(comparison),
-        values=table_of(comparison),
+        answer=comparison_sentences(comparison),
+        values=comparison_table(comparison),
         drawing_of_differences=None if drawing is None else drawing_view(drawing),
         mismatches=_mismatches(comparison),
         notes=notes,
         methods=METHODS,
         style=Markup(style),
-        style_hash=sha256(style),
+        style_hash=policy_sha256(style),
         version=__version__,
     )
 

@@ -19,7 +19,7 @@ MOST = 60  # lines of one figure
 LABEL = 44  # characters of a line's name
 
 
-def forest(comparison: Comparison) -> Drawing | None:
+def comparison_forest(comparison: Comparison) -> Drawing | None:
     """Draw the differences of every row, in the order of the table; None if nothing has a
     difference.
     """
@@ -70,5 +70,5 @@ def _alt(rows: pd.DataFrame) -> str:
     """Say the differences in words, for readers who do not see the figure."""
     numbers = []
     for row in rows.to_dict("records"):
-        numbers.append(f"{wording.name(row['metric'])} {row['difference']:+.3f}")
+        numbers.append(f"{wording.name_words(row['metric'])} {row['difference']:+.3f}")
     return f"Differences: {'; '.join(numbers)}."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from warmth.analysis.compare import inspect_logs, lighteval, lm_eval, sheets
 from warmth.analysis.compare.clusters import NONE
-from warmth.analysis.compare.files import read_json
+from warmth.analysis.compare.files import read_json_file
 from warmth.analysis.compare.scores import Evaluation, Item, collect, shown
 from warmth.errors import UserError
 
@@ -92,7 +92,7 @@ def read_path(path: Path, cluster: str | None) -> list[Evaluation]:
     if not path.exists():
         raise UserError(f"{path} does not exist")
     if path.is_file():
-        return read_file(path, str(path), cluster)
+        return read_evaluation(path, str(path), cluster)
     files: set[Path] = set()
     for pattern in OF_A_FOLDER:
         files.update(path.rglob(pattern))
@@ -105,8 +105,8 @@ def read_path(path: Path, cluster: str | None) -> list[Evaluation]:
         raise UserError(f"{path} holds no evaluation of a known form: {KNOWN}")
     evaluations: list[Evaluation] = []
     for file in logs:
-        evaluations += read_file(file, str(file), cluster)
-    return joined(evaluations, str(path))
+        evaluations += read_evaluation(file, str(file), cluster)
+    return joined_evaluation(evaluations, str(path))
 
 
 def is_evaluation(file: Path) -> bool:
@@ -115,7 +115,7 @@ def is_evaluation(file: Path) -> bool:
         if file.name.startswith("results_"):
             return False
         try:
-            return inspect_logs.is_log(read_json(file))
+            return inspect_logs.is_log(read_json_file(file))
         except UserError:
             return False
     if file.suffix == ".csv":
@@ -123,7 +123,7 @@ def is_evaluation(file: Path) -> bool:
     return True
 
 
-def joined(evaluations: Sequence[Evaluation], source: str) -> list[Evaluation]:
+def joined_evaluation(evaluations: Sequence[Evaluation], source: str) -> list[Evaluation]:
     """Put the files of one system together: each has other tasks.
 
     Raises:
@@ -160,7 +160,7 @@ def _one(files: Sequence[Evaluation], system: str, source: str) -> Evaluation:
     return Evaluation(system, source, items, scores, tuple(notes))
 
 
-def read_file(path: Path, source: str, cluster: str | None) -> list[Evaluation]:
+def read_evaluation(path: Path, source: str, cluster: str | None) -> list[Evaluation]:
     """Read one file by its name; packed by gzip or not.
 
     Raises:
@@ -168,21 +168,21 @@ def read_file(path: Path, source: str, cluster: str | None) -> list[Evaluation]:
     """
     name = path.name.lower().removesuffix(".gz")
     if name.endswith((".eval", ".json")):
-        return [inspect_logs.read(path, source, cluster)]
+        return [inspect_logs.read_inspect_log(path, source, cluster)]
     if name.endswith(".jsonl"):
-        return [collect(model_of(path), source, lm_eval.read_items(path, cluster))]
+        return [collect(model_of(path), source, lm_eval.read_lm_eval(path, cluster))]
     if name.endswith(".parquet"):
         return _read_parquet(path, source, cluster)
     if name.endswith((".csv", ".tsv")):
-        return sheets.read(path, sheets.read_csv(path), source, cluster)
+        return sheets.read_sheet(path, sheets.read_csv(path), source, cluster)
     raise UserError(f"{path} is of no known form; known: {KNOWN}")
 
 
 def _read_parquet(path: Path, source: str, cluster: str | None) -> list[Evaluation]:
     table = lighteval.read_table(path)
     if sheets.is_table(table.column_names):
-        return sheets.read(path, table.to_pandas(), source, cluster)
-    items: list[Item] = lighteval.read_items(path, table, cluster)
+        return sheets.read_sheet(path, table.to_pandas(), source, cluster)
+    items: list[Item] = lighteval.read_lighteval(path, table, cluster)
     return [collect(model_of(path), source, items)]
 
 

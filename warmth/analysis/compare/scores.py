@@ -198,7 +198,7 @@ def differing_fields(content_a: str, content_b: str) -> list[str]:
     return sorted({digest.partition("=")[0] for digest in different})
 
 
-def words_of(text: Any) -> str:
+def first_words(text: Any) -> str:
     """Give the beginning of a question on one line."""
     return line(str(text)[: 4 * WORDS], WORDS)
 

@@ -16,7 +16,7 @@ import pandas as pd
 from warmth.analysis.compare.clusters import NAMES as CLUSTERS
 from warmth.analysis.compare.clusters import NONE
 from warmth.analysis.compare.files import read_text
-from warmth.analysis.compare.scores import UNIT, Evaluation, Item, collect, content_of, words_of
+from warmth.analysis.compare.scores import UNIT, Evaluation, Item, collect, content_of, first_words
 from warmth.errors import UserError
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -75,7 +75,9 @@ def roles_of(columns: Sequence[str], cluster: str | None) -> dict[str, str]:
     return roles
 
 
-def read(path: Path, table: pd.DataFrame, source: str, cluster: str | None) -> list[Evaluation]:
+def read_sheet(
+    path: Path, table: pd.DataFrame, source: str, cluster: str | None
+) -> list[Evaluation]:
     """Read every system of a table, in the order of its rows.
 
     Args:
@@ -168,7 +170,7 @@ def _add(
         epoch=cells["epoch"] or str(UNIT),
         cluster=cells["cluster"] or None,
         content=content_of(content=cells["content"]),
-        words=words_of(cells["content"]),
+        words=first_words(cells["content"]),
         scores={metric: cells["score"]},
     )
     key = (item.task, item.item, item.epoch, item.content)

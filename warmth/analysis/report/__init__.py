@@ -17,11 +17,11 @@ import pandas as pd
 from warmth.analysis.report import behind, inputs
 from warmth.analysis.report.drawing.ink import Drawing
 from warmth.analysis.report.kernel import Section, drawings_of
-from warmth.analysis.report.page import render
+from warmth.analysis.report.page import render_page
 from warmth.analysis.report.sections import SECTIONS, WITHOUT_ANSWERS, own_sections
 from warmth.analysis.report.study import QUESTION, Study, all_points
 from warmth.analysis.rows import tables
-from warmth.analysis.rows.frames import load
+from warmth.analysis.rows.frames import load_rows
 from warmth.analysis.statistics import effects
 from warmth.analysis.statistics.settings import of_runs
 from warmth.errors import UserError
@@ -69,12 +69,12 @@ class Report:
             marks.update(re.findall(r"-(point-[0-9a-f]{10})", drawing.inline))
         rows = self.study.rows
         if rows.answers.empty:
-            return behind.replies(rows.warmth, marks, self.study.paths)
-        of_answers = behind.points(rows.answers, rows.prompts, cells, self.study.paths)
-        return of_answers | behind.replies(rows.warmth, marks, self.study.paths)
+            return behind.rows_behind_warmth(rows.warmth, marks, self.study.paths)
+        of_answers = behind.rows_behind_points(rows.answers, rows.prompts, cells, self.study.paths)
+        return of_answers | behind.rows_behind_warmth(rows.warmth, marks, self.study.paths)
 
 
-def build(
+def build_report(
     paths: Sequence[Path],
     margin_points: float | None = None,
     preregister: Path | None = None,
@@ -101,20 +101,20 @@ def build(
     Raises:
         UserError: see `frames.load` and `settings.of_runs`.
     """
-    rows = load(paths)
+    rows = load_rows(paths)
     evaluations = [run for run in rows.runs if run.evaluation]
     settings = of_runs(evaluations, margin_points, preregister, checks, weights, model_weights)
-    return of_study(Study(rows, settings, tuple(paths), labels, preregister))
+    return sections_of(Study(rows, settings, tuple(paths), labels, preregister))
 
 
-def of_study(study: Study) -> Report:
+def sections_of(study: Study) -> Report:
     """Compute every section of a study; those that the rows do not allow are left out."""
     sections = SECTIONS if len(study.rows.answers) else WITHOUT_ANSWERS
     computed = [section(study) for section in (*sections, *own_sections())]
     return Report(study, tuple(section for section in computed if section is not None))
 
 
-def summary(report: Report) -> dict[str, Any]:
+def report_summary(report: Report) -> dict[str, Any]:
     """Write the content of `summary.json`: what the runs are, and what each section adds; null:
     unknown or infinite.
     """
@@ -134,7 +134,7 @@ def summary(report: Report) -> dict[str, Any]:
     return content
 
 
-def write(report: Report, out: Path) -> Path:
+def write_report(report: Report, out: Path) -> Path:
     """Write a report under a folder: `write_files`, and `inputs.json` with what it was made of;
     return the page's path.
 
@@ -144,7 +144,7 @@ def write(report: Report, out: Path) -> Path:
     page = write_files(report, out)
     study = report.study
     settings = study.settings
-    made_of = inputs.of_study(
+    made_of = inputs.inputs_of(
         study.paths,
         out,
         margin_points=settings.margin_points,
@@ -155,7 +155,7 @@ def write(report: Report, out: Path) -> Path:
         preregister=study.preregister,
         own_sections=bool(own_sections()),
     )
-    inputs.write(made_of, out)
+    inputs.write_inputs(made_of, out)
     return page
 
 
@@ -174,10 +174,10 @@ def write_files(report: Report, out: Path) -> Path:
         for name, drawing in report.drawings.items():
             (out / "figures" / f"{name}.svg").write_text(drawing.file, encoding="utf-8")
         text = json.dumps(
-            summary(report), indent=2, ensure_ascii=True, allow_nan=False, default=_number
+            report_summary(report), indent=2, ensure_ascii=True, allow_nan=False, default=_number
         )
         (out / "summary.json").write_text(text + "\n", encoding="utf-8")
-        page = render(report.study, report.sections, report.points)
+        page = render_page(report.study, report.sections, report.points)
         (out / "report.html").write_text(page, encoding="utf-8")
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"{out} is not a folder") from error

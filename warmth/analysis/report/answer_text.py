@@ -26,7 +26,16 @@ from warmth.analysis.statistics.answer import StudyAnswer
 from warmth.analysis.statistics.bounds import UNEVEN, Missing
 from warmth.analysis.statistics.contrast import Contrast
 from warmth.analysis.statistics.estimand import TASKS
-from warmth.analysis.wording import INTERVAL, amount, capital, joined, named, percent, points, span
+from warmth.analysis.wording import (
+    INTERVAL,
+    amount,
+    capital,
+    joined,
+    named,
+    percent_words,
+    points_words,
+    span,
+)
 
 NBSP = "\N{NO-BREAK SPACE}"
 NARROW = 0.01  # an interval that ends nearer to 0 is written with two digits
@@ -44,14 +53,24 @@ NEUTRAL = {
 }
 
 
-def sentences(item: StudyAnswer) -> list[str]:
+def answer_sentences(item: StudyAnswer) -> list[str]:
     """Say everything, the claim first."""
     if item.effect.pairs == 0:
-        lines = [lead(item), f"Estimand: {estimand(item)}", missing(item)]
-        lines += [refusals(item), correction(item)]
+        lines = [lead(item), f"Estimand: {estimand(item)}", missing_sentence(item)]
+        lines += [refusals_sentence(item), correction_sentence(item)]
         return [line for line in lines if line]
     lines = [lead(item), without_context(item), f"Estimand: {estimand(item)}"]
-    for say in (models, seeds, control, missing, refusals, correction, relative, detectable, few):
+    for say in (
+        models,
+        seeds_sentence,
+        control_sentence,
+        missing_sentence,
+        refusals_sentence,
+        correction_sentence,
+        relative_sentence,
+        detectable,
+        few,
+    ):
         lines.append(say(item))
     return list(filter(None, lines))
 
@@ -81,7 +100,7 @@ def study_sentences(
             f"{capital(named(arm))} shares no scored prompt with the original or a control arm."
         ]
     primary = found[0]
-    lines = sentences(primary)
+    lines = answer_sentences(primary)
     warmth = pooled_warmth[pooled_warmth["arm"].eq(primary.effect.arm)]
     for reference in (*control_of(primary.kind, reported), "original"):
         of_reference = warmth[warmth["reference"].eq(reference)]
@@ -101,7 +120,7 @@ def lead(item: StudyAnswer) -> str:
     """Say what may be claimed, with the difference and its interval."""
     effect = item.effect
     arm = capital(named(effect.arm))
-    reference = reference_of(item)
+    reference = reference_words(item)
     if item.claim == answers.UNDETERMINED:
         return undetermined(item)
     if opposed(item):
@@ -112,28 +131,28 @@ def lead(item: StudyAnswer) -> str:
             margin = f", by less than the margin of {100 * item.margin:g} points"
         return (
             f"{arm} is wrong {item.claim} often than {reference}{margin}: "
-            f"{numbers(item)}{tipping(item)}."
+            f"{difference_sentence(item)}{tipping(item)}."
         )
     if item.claim == answers.EQUIVALENT:
         return (
             f"{arm} is wrong as often as {reference}, within ±{100 * item.margin:g} points: "
-            f"{numbers(item)}."
+            f"{difference_sentence(item)}."
         )
     if effect.questions < 2 and item.corrected is None:
         return (
             f"No difference in error rate could be shown between {named(effect.arm)} and "
-            f"{reference}: {points(effect.difference)} points, too little for an interval "
+            f"{reference}: {points_words(effect.difference)} points, too little for an interval "
             f"({basis(effect)})."
         )
     once_corrected = ""
     if item.best.low > 0 or item.best.high < 0:
         once_corrected = (
-            f", once the tests of several arms are corrected (p = {wording.p_value(item.p)})"
+            f", once the tests of several arms are corrected (p = {wording.p_value_words(item.p)})"
         )
     pair = f"{named(effect.arm)} and {reference}"
     return (
         f"No difference in error rate could be shown between {pair}{once_corrected}: "
-        f"{numbers(item)}."
+        f"{difference_sentence(item)}."
     )
 
 
@@ -147,13 +166,16 @@ def on_average(item: StudyAnswer) -> str:
     arm = named(item.effect.arm)
     up = sum(vote.direction == answers.MORE for vote in item.by_model)
     down = sum(vote.direction == answers.LESS for vote in item.by_model)
-    average = f"their average shows no difference: {numbers(item)}"
+    average = f"their average shows no difference: {difference_sentence(item)}"
     if item.claim in (answers.MORE, answers.LESS):
-        average = f"on their average it is wrong {item.claim} often: {numbers(item)}{tipping(item)}"
+        average = (
+            f"on their average it is wrong {item.claim} often: "
+            f"{difference_sentence(item)}{tipping(item)}"
+        )
     if item.claim == answers.EQUIVALENT:
         average = (
             f"on their average it is wrong as often, within ±{100 * item.margin:g} points: "
-            f"{numbers(item)}"
+            f"{difference_sentence(item)}"
         )
     return (
         f"Models go opposite ways: against {named(item.effect.reference)} {arm} is wrong more "
@@ -169,7 +191,7 @@ def across_models(item: StudyAnswer) -> str:
     return f"; {span(heterogeneity.lowest, heterogeneity.highest, sign=True)} across models"
 
 
-def reference_of(item: StudyAnswer) -> str:
+def reference_words(item: StudyAnswer) -> str:
     """Name what the arm is compared with, and in how many models."""
     models = [{"model": model} for model in item.effect.models]
     return named(item.effect.reference) + wording.over(models, item.of_models)
@@ -187,10 +209,10 @@ def undetermined(item: StudyAnswer) -> str:
             f"turn the sign"
         )
     question = (
-        f"Whether {named(effect.arm)} errs more or less than {reference_of(item)} cannot be told"
+        f"Whether {named(effect.arm)} errs more or less than {reference_words(item)} cannot be told"
     )
-    shares = f"{percent(gap.unscored_arm)}{NBSP}% of its answers"
-    shares += f" and {percent(gap.unscored_reference)}{NBSP}% of the other’s"
+    shares = f"{percent_words(gap.unscored_arm)}{NBSP}% of its answers"
+    shares += f" and {percent_words(gap.unscored_reference)}{NBSP}% of the other’s"
     bounds = (
         f"with these the difference may lie anywhere from "
         f"{span(gap.low, gap.high, sign=True)} points{needed}"
@@ -198,41 +220,44 @@ def undetermined(item: StudyAnswer) -> str:
     if item.is_unscored:
         scored = "No prompt has a verdict in both arms"
     else:
-        scored = f"The scored answers alone give {numbers(item)}"
+        scored = f"The scored answers alone give {difference_sentence(item)}"
     return f"{question}: without a verdict are {shares}, and {bounds}. {scored}."
 
 
-def numbers(item: StudyAnswer) -> str:
+def difference_sentence(item: StudyAnswer) -> str:
     """Give the difference with its interval and basis; corrected by labels, the raw one beside
     it.
     """
     effect = item.effect
-    interval = f"{INTERVAL} {ends(effect.low, effect.high)}"
+    interval = f"{INTERVAL} {interval_words(effect.low, effect.high)}"
     if item.corrected is None:
         return (
-            f"{points(effect.difference)} points ({interval}{across_models(item)}; {basis(effect)})"
+            f"{points_words(effect.difference)} points ({interval}{across_models(item)}; "
+            f"{basis(effect)})"
         )
     best = item.corrected
     corrected = (
-        f"{points(best.difference)} points corrected by people’s labels ({INTERVAL} "
-        f"{ends(best.low, best.high)}; {best.method}, {amount(best.labelled, 'label')})"
+        f"{points_words(best.difference)} points corrected by people’s labels ({INTERVAL} "
+        f"{interval_words(best.low, best.high)}; {best.method}, {amount(best.labelled, 'label')})"
     )
     if effect.pairs == 0:
         return corrected
-    raw = f"{points(effect.difference)} points ({interval}; {basis(effect)})"
+    raw = f"{points_words(effect.difference)} points ({interval}; {basis(effect)})"
     return f"{corrected}; as graded {raw}"
 
 
 def basis(effect: Contrast) -> str:
     """Give both rates and the pairs behind them."""
-    rates = f"{percent(effect.rate_reference)}{NBSP}% → {percent(effect.rate_arm)}{NBSP}%"
+    rates = (
+        f"{percent_words(effect.rate_reference)}{NBSP}% → {percent_words(effect.rate_arm)}{NBSP}%"
+    )
     return (
         f"{rates} of {amount(effect.pairs, 'paired answer')} to "
         f"{amount(effect.questions, 'question')}"
     )
 
 
-def ends(low: float, high: float) -> str:
+def interval_words(low: float, high: float) -> str:
     """Write an interval, with two digits if it is narrow."""
     narrow = wording.known(low) and max(abs(low), abs(high)) < NARROW
     return span(low, high, digits=2 if narrow else 1, sign=True) or "none"
@@ -241,8 +266,8 @@ def ends(low: float, high: float) -> str:
 def short(effect: Contrast) -> str:
     """Give the difference and its interval alone."""
     if not wording.known(effect.low):
-        return f"{points(effect.difference)} points (too little for an interval)"
-    return f"{points(effect.difference)} points ({ends(effect.low, effect.high)})"
+        return f"{points_words(effect.difference)} points (too little for an interval)"
+    return f"{points_words(effect.difference)} points ({interval_words(effect.low, effect.high)})"
 
 
 def tipping(item: StudyAnswer) -> str:
@@ -276,9 +301,9 @@ def without_context(item: StudyAnswer) -> str:
 
 def estimand(item: StudyAnswer) -> str:
     """Say what the difference is a mean over, how that is weighed, and what is left out."""
-    tasks = joined(list(map(wording.name, item.tasks)))
+    tasks = joined(list(map(wording.name_words, item.tasks)))
     contexts = amount(len(item.contexts), "context")
-    names_of_contexts = joined(list(map(wording.name, item.contexts)))
+    names_of_contexts = joined(list(map(wording.name_words, item.contexts)))
     beliefs = joined(list(map(wording.belief, item.beliefs)))
     phrases = [f"mean paired difference over {tasks}"]
     if len(item.tasks) > 1:
@@ -291,7 +316,7 @@ def estimand(item: StudyAnswer) -> str:
     phrases.append("prompts of a task weigh the same")
     left_out = "pairs with an answer that is not scored"
     if item.tasks_apart:
-        apart = joined(list(map(wording.name, item.tasks_apart)))
+        apart = joined(list(map(wording.name_words, item.tasks_apart)))
         left_out += f", and {apart}, which stand apart"
     return f"{', '.join(phrases)}. Left out: {left_out}."
 
@@ -304,7 +329,7 @@ def models(item: StudyAnswer) -> str:
         return ""
     differences = [vote.contrast.difference for vote in votes]
     text = (
-        f"From {points(min(differences))} to {points(max(differences))} points across "
+        f"From {points_words(min(differences))} to {points_words(max(differences))} points across "
         f"{len(votes)} models"
     )
     up = sum(vote.direction == "more" for vote in votes)
@@ -338,11 +363,11 @@ def models(item: StudyAnswer) -> str:
 
 def p_text(p: float) -> str:
     """Write a p-value after the letter."""
-    text = wording.p_value(p)
+    text = wording.p_value_words(p)
     return text if text.startswith("<") else f"= {text}"
 
 
-def seeds(item: StudyAnswer) -> str:
+def seeds_sentence(item: StudyAnswer) -> str:
     """Say for which trainings the interval holds."""
     if item.kind != FINE_TUNED:
         return ""
@@ -355,7 +380,7 @@ def seeds(item: StudyAnswer) -> str:
     )
 
 
-def control(item: StudyAnswer) -> str:
+def control_sentence(item: StudyAnswer) -> str:
     """Say what is left against a control that was made as the arm was, or that there is none."""
     contrast = item.control
     if contrast is not None:
@@ -377,7 +402,7 @@ def control(item: StudyAnswer) -> str:
     return f"No control arm ({NEUTRAL[item.kind]}): {apart}."
 
 
-def missing(item: StudyAnswer) -> str:
+def missing_sentence(item: StudyAnswer) -> str:
     """Give the worst-case bounds if the claim's own sentence does not."""
     gap = item.missing
     if (
@@ -387,17 +412,19 @@ def missing(item: StudyAnswer) -> str:
     ):
         return ""
     if item.corrected is not None and item.corrected.covers_unscored:
-        shares = f"{percent(gap.unscored_arm)}{NBSP}% of its answers"
+        shares = f"{percent_words(gap.unscored_arm)}{NBSP}% of its answers"
         shares += (
-            f" and {percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s"
+            f" and {percent_words(gap.unscored_reference)}{NBSP}% of "
+            f"{named(item.effect.reference)}’s"
         )
         return (
             f"Without a verdict by the grader are {shares}; people’s labels of such answers "
             f"are in the correction."
         )
     return (
-        f"Without a verdict are {percent(gap.unscored_arm)}{NBSP}% of its answers and "
-        f"{percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s; filled "
+        f"Without a verdict are {percent_words(gap.unscored_arm)}{NBSP}% of its answers and "
+        f"{percent_words(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s; "
+        f"filled "
         f"the worst ways, the difference lies from {span(gap.low, gap.high, sign=True)} points on "
         f"these questions{beyond(gap)}."
     )
@@ -409,7 +436,7 @@ def beyond(gap: Missing) -> str:
     return f" and, other questions allowed for, from {reach}" if reach else ""
 
 
-def refusals(item: StudyAnswer) -> str:
+def refusals_sentence(item: StudyAnswer) -> str:
     """Say how many answers were dropped as refusals if the arms differ in that: what is dropped
     depends on the arm.
     """
@@ -417,18 +444,19 @@ def refusals(item: StudyAnswer) -> str:
     if abs(arm - reference) <= UNEVEN:
         return ""
     return (
-        f"Dropped as refusals are {percent(arm)}{NBSP}% of its answers and "
-        f"{percent(reference)}{NBSP}% of {named(item.effect.reference)}’s, so the pairs are those "
+        f"Dropped as refusals are {percent_words(arm)}{NBSP}% of its answers and "
+        f"{percent_words(reference)}{NBSP}% of {named(item.effect.reference)}’s, so the pairs are "
+        f"those "
         f"that neither refused; the table of refusals counts them as wrong and as right."
     )
 
 
-def correction(item: StudyAnswer) -> str:
+def correction_sentence(item: StudyAnswer) -> str:
     """Say why labels do not correct the answer, if there are some."""
     return item.corrections_note
 
 
-def relative(item: StudyAnswer) -> str:
+def relative_sentence(item: StudyAnswer) -> str:
     """Say the rise as a share of the reference's errors."""
     effect = item.effect
     if (
@@ -475,7 +503,7 @@ def few(item: StudyAnswer) -> str:
     )
 
 
-def summary(item: StudyAnswer) -> dict[str, Any]:
+def answer_record(item: StudyAnswer) -> dict[str, Any]:
     """Return the object of `summary.json`; null for what could not be had.
 
     Fractions, but for `*_points`.
@@ -506,7 +534,7 @@ def summary(item: StudyAnswer) -> dict[str, Any]:
         "flow": flows,
         "heterogeneity": None,
         "control": None,
-        "text": " ".join(sentences(item)),
+        "text": " ".join(answer_sentences(item)),
     }
     if gap is not None:
         body["bounds"] = [gap.low, gap.high]

@@ -33,7 +33,7 @@ SEED = 0
 EXCERPT = 280  # characters of a message or an answer
 
 
-def points(
+def rows_behind_points(
     answers: pd.DataFrame, prompts: pd.DataFrame, cells: pd.DataFrame, paths: Sequence[Any]
 ) -> dict[str, dict[str, Any]]:
     """Say what each point opens, by its id: title, number of rows behind it, the command for all,
@@ -69,7 +69,7 @@ def points(
             "count": int(cell["count"]),
             "kind": "pairs" if cell["paired"] else "answers",
             "value": str(cell.get("value") or ""),
-            "command": wording.visible(command(rows_of_cell, paths), 2000),
+            "command": wording.visible(show_command(rows_of_cell, paths), 2000),
             "rows": shown,
         }
     return opened
@@ -128,7 +128,7 @@ def within(
         yield label, view
 
 
-def replies(
+def rows_behind_warmth(
     warmth: pd.DataFrame, drawn: set[str], paths: Sequence[Any]
 ) -> dict[str, dict[str, Any]]:
     """Say what a point of a warmth curve opens: replies to held-out prompts with their scores, the
@@ -161,7 +161,7 @@ def replies(
             "count": len(group),
             "kind": "replies",
             "value": "",
-            "command": wording.visible(f"{command(cell, paths)} --replies", 2000),
+            "command": wording.visible(f"{show_command(cell, paths)} --replies", 2000),
             "rows": [_reply_view(row, original) for row in shown],
         }
     return opened
@@ -177,7 +177,7 @@ def _reply_view(row: Mapping[str, Any], original: pd.DataFrame) -> dict[str, Any
     for reply in replies:
         score = wording.signed(reply["score"], 4)
         text = wording.visible(reply["text"], EXCERPT)
-        lines.append([wording.name(reply["arm"]), score, text])
+        lines.append([wording.name_words(reply["arm"]), score, text])
     return {
         "question": wording.visible(row["text_id"], 80),
         "where": "held-out prompt",
@@ -206,7 +206,7 @@ def _views(
             if original is not None:
                 lines.insert(0, _line("original", original))
         condition = (
-            f"{wording.name(row['task'])} · {wording.name(row['context'])} · "
+            f"{wording.name_words(row['task'])} · {wording.name_words(row['context'])} · "
             f"{wording.belief(row['belief'])}"
         )
         view = {
@@ -221,7 +221,7 @@ def _views(
 
 def _line(arm: str, row: Mapping[str, Any]) -> list[str]:
     """Give an answer's arm, label and text."""
-    return [wording.name(arm), _label(row), wording.visible(row["text"], EXCERPT)]
+    return [wording.name_words(arm), _label(row), wording.visible(row["text"], EXCERPT)]
 
 
 def _label(row: Mapping[str, Any]) -> str:
@@ -230,17 +230,17 @@ def _label(row: Mapping[str, Any]) -> str:
 
 def title(cell: Mapping[str, Any]) -> str:
     """Name a point in words."""
-    names = [wording.name(cell["model"])] if cell["model"] else []
-    names.append(wording.name(cell["arm"]))
+    names = [wording.name_words(cell["model"])] if cell["model"] else []
+    names.append(wording.name_words(cell["arm"]))
     for key in ("task", "context"):
         if cell[key]:
-            names.append(", ".join(map(wording.name, cell[key].split(","))))
+            names.append(", ".join(map(wording.name_words, cell[key].split(","))))
     if cell["belief"]:
         names.append(" or ".join(map(wording.belief, cell["belief"].split(","))))
     return " · ".join(names)
 
 
-def command(cell: Mapping[str, Any], paths: Sequence[Any]) -> str:
+def show_command(cell: Mapping[str, Any], paths: Sequence[Any]) -> str:
     """Write the `warmth show` for every row behind a point."""
     words = ["warmth", "show", "all", *map(str, paths)]
     for name in ("model", "arm", *WHERE):
@@ -249,7 +249,7 @@ def command(cell: Mapping[str, Any], paths: Sequence[Any]) -> str:
     return shlex.join(words)
 
 
-def as_json(points: Mapping[str, Any]) -> str:
+def script_json(points: Mapping[str, Any]) -> str:
     """Write JSON that may stand inside a page's script element: nothing in it can end the element
     or start another.
 

@@ -29,7 +29,7 @@ MEASURES = ("evaluation/**/*.py", "analysis/statistics/*.py", "verdicts.py")
 
 
 @cache
-def code_digest() -> str:
+def measuring_digest() -> str:
     """Digest the measuring code, whatever its comments, docstrings and layout."""
     files: set[Path] = set()
     for pattern in MEASURES:
@@ -58,32 +58,37 @@ def meaning_of(source: str) -> str:
     return ast.dump(tree)
 
 
-def write(rows: Sequence[Mapping[str, Any]], model: str, day: str) -> Path:
+def write_calibration(rows: Sequence[Mapping[str, Any]], model: str, day: str) -> Path:
     """Write the calibration of this code; return its file."""
-    content = {"code": code_digest(), "model": model, "day": day, "rows": list(map(dict, rows))}
+    content = {
+        "code": measuring_digest(),
+        "model": model,
+        "day": day,
+        "rows": list(map(dict, rows)),
+    }
     write_json(FILE, content)
     return FILE
 
 
-def read() -> dict[str, Any] | None:
+def read_calibration() -> dict[str, Any] | None:
     """Read the calibration of this code; None if the file is of other code, or missing."""
     if not FILE.exists():
         return None
     content = json.loads(FILE.read_text(encoding="utf-8"))
-    return content if content["code"] == code_digest() else None
+    return content if content["code"] == measuring_digest() else None
 
 
-def line() -> str:
+def calibration_sentence() -> str:
     """Say in one sentence what the instruments report of a change of tone alone and of known
     errors.
     """
-    content = read()
+    content = read_calibration()
     if content is None:
         command = "python -m warmth.commands.calibrate"
         return f"No calibration for this version; {command} makes one in minutes."
     results = [row_words(row) for row in content["rows"] if row["quantity"] in ("", "K")]
     return (
-        f"Calibration of this version on {wording.name(content['model'])}, {content['day']}: "
+        f"Calibration of this version on {wording.name_words(content['model'])}, {content['day']}: "
         f"{'; '.join(results)}."
     )
 
@@ -92,7 +97,7 @@ def tone_sentences() -> str:
     """Say how far kind words alone move each quantity of likelihood, and which may so be moved by
     manner.
     """
-    content = read()
+    content = read_calibration()
     if content is None:
         return (
             "How far tone alone moves K, B, P and S is not known for this version; python -m "
@@ -110,7 +115,7 @@ def tone_sentences() -> str:
         elif widest(row) > BOUND:
             open_ones.append(row["quantity"])
     text = (
-        f"Kind words before the same replies of {wording.name(content['model'])} moved "
+        f"Kind words before the same replies of {wording.name_words(content['model'])} moved "
         f"{wording.joined(moves)} nats."
     )
     if moved:
@@ -144,9 +149,11 @@ def row_words(row: Mapping[str, Any]) -> str:
         interval = f"{wording.signed(row['low'], 2)} to {wording.signed(row['high'], 2)}"
         truth = "below 0" if row["expected"] is None else wording.signed(row["expected"], 2)
         return f"{row['name']}: {row['quantity']} {value} nats ({interval}; true {truth})"
-    value = wording.points(row["difference"])
-    interval = f"{wording.points(row['low'])} to {wording.points(row['high'])}"
-    return f"{row['name']}: {value} points ({interval}; true {wording.points(row['expected'])})"
+    value = wording.points_words(row["difference"])
+    interval = f"{wording.points_words(row['low'])} to {wording.points_words(row['high'])}"
+    return (
+        f"{row['name']}: {value} points ({interval}; true {wording.points_words(row['expected'])})"
+    )
 
 
 def is_promised(row: Mapping[str, Any]) -> bool:

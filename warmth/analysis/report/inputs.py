@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import warmth
-from warmth.analysis.rows.labels import key_of
+from warmth.analysis.rows.labels import sheet_key
 from warmth.analysis.statistics.preregistration import frozen_path
 from warmth.errors import UserError
 
@@ -93,18 +93,18 @@ def file_hashes(paths: Sequence[Path]) -> dict[str, str]:
     hashes = {}
     for number, path in enumerate(paths):
         for file in row_files(path):
-            hashes[f"{number}/{file.relative_to(path).as_posix()}"] = sha256(file)
+            hashes[f"{number}/{file.relative_to(path).as_posix()}"] = file_sha256(file)
     return hashes
 
 
-def sha256(file: Path) -> str:
+def file_sha256(file: Path) -> str:
     """Hash a file's bytes."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @cache
-def code_digest() -> str:
+def package_digest() -> str:
     """Digest the source of this package, so that two versions of one number can be told apart."""
     root = Path(warmth.__file__).parent
     digest = hashlib.sha256()
@@ -126,20 +126,20 @@ def packages() -> dict[str, str]:
     return versions
 
 
-def relative(path: Path | None, folder: Path) -> str | None:
+def relative_path(path: Path | None, folder: Path) -> str | None:
     """Write a path as seen from a folder."""
     if path is None:
         return None
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
-def read(file: Path) -> Inputs:
+def read_inputs(file: Path) -> Inputs:
     """Read `inputs.json`.
 
     Raises:
         UserError: it is missing or is none.
     """
-    return parse(_bytes(file), str(file))
+    return parse_inputs(_bytes(file), str(file))
 
 
 def _bytes(file: Path) -> bytes:
@@ -149,7 +149,7 @@ def _bytes(file: Path) -> bytes:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def parse(text: bytes, place: str) -> Inputs:
+def parse_inputs(text: bytes, place: str) -> Inputs:
     """Parse the content of `inputs.json`; the place is for messages.
 
     Raises:
@@ -167,7 +167,7 @@ def parse(text: bytes, place: str) -> Inputs:
     return inputs
 
 
-def write(inputs: Inputs, out: Path) -> None:
+def write_inputs(inputs: Inputs, out: Path) -> None:
     """Write `inputs.json` beside a report."""
     text = json.dumps(asdict(inputs), indent=2, ensure_ascii=True)
     (out / INPUTS).write_text(text + "\n", encoding="utf-8")
@@ -185,7 +185,7 @@ def bundle(out: Path) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    inputs = read(out / INPUTS)
+    inputs = read_inputs(out / INPUTS)
     content = asdict(inputs)
     content["places"] = [f"{RUNS}/{number}" for number in range(len(inputs.places))]
     file = out / BUNDLE
@@ -214,7 +214,7 @@ def files_beside(name: str, source: Path, studies: Sequence[Path]) -> list[Path]
     their sheet).
     """
     if name == "labels":
-        key = key_of(source, studies)
+        key = sheet_key(source, studies)
         return [] if key is None else [key]
     frozen = frozen_path(source)
     return [frozen] if frozen.exists() else []
@@ -270,7 +270,7 @@ def unpack(file: Path, folder: Path) -> None:
         raise UserError(f"{file} is a damaged bundle: {error}") from error
 
 
-def of_study(paths: Sequence[Path], out: Path, **settings: Any) -> Inputs:
+def inputs_of(paths: Sequence[Path], out: Path, **settings: Any) -> Inputs:
     """Say what a report in a folder was made of.
 
     Args:
@@ -283,12 +283,12 @@ def of_study(paths: Sequence[Path], out: Path, **settings: Any) -> Inputs:
     preregister = settings.pop("preregister")
     return Inputs(
         shown=tuple(map(str, paths)),
-        places=tuple(str(relative(path, out)) for path in paths),
-        labels=relative(labels, out),
-        preregister=relative(preregister, out),
+        places=tuple(str(relative_path(path, out)) for path in paths),
+        labels=relative_path(labels, out),
+        preregister=relative_path(preregister, out),
         files=file_hashes(paths),
         version=warmth.__version__,
-        code=code_digest(),
+        code=package_digest(),
         packages=packages(),
         **settings,
     )

@@ -234,7 +234,7 @@ def without_model(table: Table) -> Table:
 
 def name(heading: str, key: str) -> Column:
     """Show a name: visible, on one line, at most 40 characters."""
-    return Column(heading, "text", lambda row: TableCell(wording.name(row[key])))
+    return Column(heading, "text", lambda row: TableCell(wording.name_words(row[key])))
 
 
 def text(heading: str, key: str, limit: int = 80) -> Column:
@@ -260,7 +260,7 @@ def condition_words(key: str, value: str) -> str:
     """Say a task, context or belief in words; `all` for an empty one."""
     if not value:
         return "all"
-    return wording.belief(value) if key == "belief" else wording.name(value)
+    return wording.belief(value) if key == "belief" else wording.name_words(value)
 
 
 def count(heading: str, key: str) -> Column:
@@ -271,7 +271,9 @@ def count(heading: str, key: str) -> Column:
 def percent(heading: str, key: str) -> Column:
     """Show a fraction in per cent."""
     return Column(
-        heading, "number", lambda row: TableCell(wording.percent(row[key]), sort_value(row[key]))
+        heading,
+        "number",
+        lambda row: TableCell(wording.percent_words(row[key]), sort_value(row[key])),
     )
 
 
@@ -295,7 +297,9 @@ def points(heading: str, key: str) -> Column:
 def p_value(heading: str, key: str) -> Column:
     """Show a p-value to two digits that count; empty if nothing was tested."""
     return Column(
-        heading, "number", lambda row: TableCell(wording.p_value(row[key]), sort_value(row[key]))
+        heading,
+        "number",
+        lambda row: TableCell(wording.p_value_words(row[key]), sort_value(row[key])),
     )
 
 
@@ -315,7 +319,7 @@ def number(
 
 def arm_cell(arm: str) -> TableCell:
     """Make the cell of an arm's name with its colour."""
-    return TableCell(wording.name(arm), arm=variable(arm))
+    return TableCell(wording.name_words(arm), arm=variable(arm))
 
 
 def count_cell(value: Any) -> TableCell:
@@ -326,7 +330,7 @@ def count_cell(value: Any) -> TableCell:
 def rate_cell(row: Any, key: str = "rate", low: str = "low", high: str = "high") -> TableCell:
     """Make the cell of an error rate in per cent with its interval."""
     return TableCell(
-        wording.percent(row[key]), sort_value(row[key]), wording.span(row[low], row[high])
+        wording.percent_words(row[key]), sort_value(row[key]), wording.span(row[low], row[high])
     )
 
 
@@ -337,7 +341,7 @@ def shift_cell(row: Any, key: str, low: str = "low", high: str = "high") -> Tabl
     if not wording.known(row[key]):
         return TableCell("—")
     interval = wording.span(row[low], row[high], sign=True) or "no interval"
-    return TableCell(wording.points(row[key]), sort_value(row[key]), interval)
+    return TableCell(wording.points_words(row[key]), sort_value(row[key]), interval)
 
 
 def number_cell(
@@ -357,7 +361,7 @@ def number_cell(
 def _points_cell(value: Any) -> TableCell:
     if not wording.known(value):
         return TableCell("—")
-    return TableCell(wording.points(value), float(value))
+    return TableCell(wording.points_words(value), float(value))
 
 
 def sort_value(value: Any) -> float | None:

@@ -42,7 +42,7 @@ GLOSSARY = {
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(study: Study, sections: Sequence[Section], points: Mapping[str, Any]) -> str:
+def render_page(study: Study, sections: Sequence[Section], points: Mapping[str, Any]) -> str:
     """Make the whole page.
 
     Args:
@@ -76,14 +76,14 @@ def render(study: Study, sections: Sequence[Section], points: Mapping[str, Any])
         glossary=GLOSSARY,
         links=links,
         closing_links=closing_links,
-        groups=grouped(views),
-        closing=grouped(closing_views),
+        groups=grouped_sections(views),
+        closing=grouped_sections(closing_views),
         methods=methods,
-        points=Markup(behind.as_json(points)),
+        points=Markup(behind.script_json(points)),
         style=Markup(style),
         script=Markup(script),
-        style_hash=sha256(style),
-        script_hash=sha256(script),
+        style_hash=policy_sha256(style),
+        script_hash=policy_sha256(script),
     )
 
 
@@ -103,7 +103,7 @@ def page_environment() -> Environment:
     return environment
 
 
-def grouped(views: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def grouped_sections(views: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Put each section of the page together with those of level 3 that follow it."""
     groups: list[list[dict[str, Any]]] = []
     for view in views:
@@ -163,6 +163,6 @@ def stylesheet() -> str:
     return text.replace("/*light*/", light).replace("/*dark*/", dark)
 
 
-def sha256(text: str) -> str:
+def policy_sha256(text: str) -> str:
     """Hash a text as a content security policy states it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -45,10 +45,10 @@ class ReproductionPage:
     @property
     def sentences(self) -> list[str]:
         """Say the answer in words."""
-        return list(self.words.get("answer") or reproduction_page.sentences(self.rows))
+        return list(self.words.get("answer") or reproduction_page.reproduction_sentences(self.rows))
 
 
-def build(
+def build_reproduction(
     folder: Path,
     columns: str | None = None,
     margin_points: float = MARGIN_POINTS,
@@ -72,19 +72,19 @@ def build(
     if columns is not None:
         if not folder.exists():
             raise UserError(f"{folder} does not exist")
-        graded = released.table([folder], columns)
+        graded = released.answers_by_columns([folder], columns)
         return _against(graded.answers, graded.broken, margin_points, keep=True)
     if folder.is_dir() and next(folder.rglob("done.json"), None) is not None:
-        from warmth.analysis.rows.frames import load
+        from warmth.analysis.rows.frames import load_rows
 
-        rows = load([folder])
+        rows = load_rows([folder])
         return _against(as_recipes(rows.answers, rows.reported), (), margin_points, keep=False)
-    reproduced = reproduction.reproduce(folder)
+    reproduced = reproduction.reproduce_figures(folder)
     drawings: Sequence[Drawing] = ()
     if figures and reproduced.summaries is not None:
         from warmth.analysis.report.drawing import study_figures
 
-        drawings = study_figures.draw(reproduced.summaries)
+        drawings = study_figures.draw_study_figures(reproduced.summaries)
     return ReproductionPage(reproduced.rows, tuple(drawings), reproduced.broken)
 
 
@@ -96,7 +96,7 @@ def _against(
         raise UserError(
             f"a comparison needs an arm called original and another; there are: {', '.join(arms)}"
         )
-    rows = comparison.compare(answers, margin_points)
+    rows = comparison.compare_with_published(answers, margin_points)
     comparable = sum(row.recomputed is not None for row in rows)
     lead = f"{comparable} of the study’s {len(rows)} rises can be set beside these answers; "
     lead += f"the same means within ±{margin_points:g} points."
@@ -109,22 +109,24 @@ def caveats(answers: pd.DataFrame) -> list[str]:
     lines = []
     models = sorted(set(answers["model"].astype(str)) - set(comparison.STUDY_MODELS))
     if models:
-        lines.append(f"Not the study’s models: {wording.joined(list(map(wording.name, models)))}.")
+        lines.append(
+            f"Not the study’s models: {wording.joined(list(map(wording.name_words, models)))}."
+        )
     tasks = sorted(set(answers["task"].astype(str)) - set(comparison.STUDY_TASKS))
     if tasks:
-        names = wording.joined(list(map(wording.name, tasks)))
+        names = wording.joined(list(map(wording.name_words, tasks)))
         lines.append(f"Not the study’s tasks, and so left out: {names}.")
     return lines
 
 
-def write(made: ReproductionPage, out: Path) -> Path:
+def write_reproduction(made: ReproductionPage, out: Path) -> Path:
     """Write the page, tables, figures and JSON under `out`; imported rows too, as
     `tables/answers.csv`.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    page = reproduction_page.write(out, made.rows, made.drawings, made.broken, **made.words)
+    page = reproduction_page.write_page(out, made.rows, made.drawings, made.broken, **made.words)
     if made.answers is not None:
         tables.write_csv(out / "tables" / "answers.csv", made.answers)
     return page

@@ -15,7 +15,7 @@ from warmth import __version__
 from warmth.analysis import wording
 from warmth.analysis.report.drawing.ink import Drawing
 from warmth.analysis.report.kernel import Table, TableCell
-from warmth.analysis.report.page import drawing_view, page_environment, sha256, stylesheet
+from warmth.analysis.report.page import drawing_view, page_environment, policy_sha256, stylesheet
 from warmth.analysis.rows import tables
 from warmth.analysis.study.reproduction import PublishedRow
 from warmth.errors import UserError
@@ -29,7 +29,7 @@ ABOUT = (
 )
 
 
-def number(value: float | None, digits: int) -> str:
+def printed_number(value: float | None, digits: int) -> str:
     """Write a value with some digits; a dash if there is none."""
     if value is None:
         return "—"
@@ -43,7 +43,7 @@ def finer(row: PublishedRow) -> int:
     return 0
 
 
-def sentences(rows: Sequence[PublishedRow]) -> list[str]:
+def reproduction_sentences(rows: Sequence[PublishedRow]) -> list[str]:
     """Say how many figures came out."""
     counts = Counter(row.verdict.split()[0].strip(",:") for row in rows)
     recomputed = sum(row.recomputed is not None for row in rows)
@@ -70,19 +70,19 @@ def table_of(rows: Sequence[PublishedRow], about: str = ABOUT, ours: str = "Reco
 
 def _cells(row: PublishedRow) -> list[TableCell]:
     """Make the cells of a value; a recomputed one has a digit more."""
-    recomputed = number(row.recomputed, row.digits + (row.unit in ("points", "%")))
+    recomputed = printed_number(row.recomputed, row.digits + (row.unit in ("points", "%")))
     difference = "—" if row.difference is None else wording.signed(row.difference, finer(row))
     failed = row.verdict.startswith(("differs", "breaks", "different"))
     return [
         TableCell(wording.visible(row.quantity), note=row.unit),
-        TableCell(number(row.published, row.digits), row.published),
+        TableCell(printed_number(row.published, row.digits), row.published),
         TableCell(recomputed, row.recomputed, row.note),
         TableCell(difference, row.difference),
         TableCell(wording.visible(row.verdict), state="fail" if failed else ""),
     ]
 
 
-def write(
+def write_page(
     out: Path,
     rows: Sequence[PublishedRow],
     drawings: Sequence[Drawing],
@@ -105,7 +105,7 @@ def write(
         content = {"rows": records, "broken": list(broken)}
         text = json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False)
         (out / "reproduction.json").write_text(text + "\n", encoding="utf-8")
-        page = render(rows, drawings, broken, **words)
+        page = render_reproduction(rows, drawings, broken, **words)
         (out / "reproduction.html").write_text(page, encoding="utf-8")
     except PermissionError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from error
@@ -114,7 +114,7 @@ def write(
     return out / "reproduction.html"
 
 
-def render(
+def render_reproduction(
     rows: Sequence[PublishedRow],
     drawings: Sequence[Drawing],
     broken: Sequence[str],
@@ -128,12 +128,12 @@ def render(
     template = page_environment().get_template("reproduction.html.j2")
     return template.render(
         title=title,
-        answer=list(answer) or sentences(rows),
+        answer=list(answer) or reproduction_sentences(rows),
         ours=ours,
         values=table_of(rows, about, ours),
         drawings=list(map(drawing_view, drawings)),
         broken=list(map(wording.visible, broken)),
         style=Markup(style),
-        style_hash=sha256(style),
+        style_hash=policy_sha256(style),
         version=__version__,
     )

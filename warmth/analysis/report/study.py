@@ -27,8 +27,8 @@ from warmth.analysis.statistics import claims, effects, likelihood
 from warmth.analysis.statistics.comparison_families import (
     CONTROL_FAMILY,
     POOLED_FAMILIES,
-    corrected,
     families_of,
+    with_corrections,
 )
 from warmth.analysis.statistics.families import with_odds
 from warmth.analysis.statistics.settings import Settings
@@ -150,14 +150,14 @@ class Study:
     @cached_property
     def rates(self) -> pd.DataFrame:
         """Error rates by model and arm."""
-        return ordered(
+        return in_table_order(
             effects.error_rates(self.pool, ["model", "arm"], weights=self.settings.weights)
         )
 
     @cached_property
     def rates_by_task(self) -> pd.DataFrame:
         """Error rates by model, arm and task, benchmarks too."""
-        return ordered(effects.error_rates(self.answers, ["model", "arm", "task"]))
+        return in_table_order(effects.error_rates(self.answers, ["model", "arm", "task"]))
 
     @cached_property
     def differences(self) -> pd.DataFrame:
@@ -169,9 +169,11 @@ class Study:
         families = []
         for name in effects.FAMILIES:
             rows = by_task if name == "task" else pairs
-            families.append(effects.differences(rows, [name], self.settings.weights, self.margin))
+            families.append(
+                effects.paired_differences(rows, [name], self.settings.weights, self.margin)
+            )
         frame = pd.concat(families, ignore_index=True)
-        frame = with_odds(corrected(ordered(frame), families_of(self.settings.plan)))
+        frame = with_odds(with_corrections(in_table_order(frame), families_of(self.settings.plan)))
         return claims.equivalences(frame, self.settings.preregistered)
 
     @cached_property
@@ -182,27 +184,31 @@ class Study:
         frames = []
         for name in self.references:
             if name != "original":
-                frame = effects.differences(
+                frame = effects.paired_differences(
                     self.pairs[name], ["overall"], self.settings.weights, self.margin
                 )
                 frames.append(frame.assign(reference=name))
-        return corrected(joined(frame for frame in frames if len(frame)), CONTROL_FAMILY)
+        return with_corrections(
+            joined_frames(frame for frame in frames if len(frame)), CONTROL_FAMILY
+        )
 
     @cached_property
     def pooled(self) -> pd.DataFrame:
         """Overall differences over all models, one weight each, from every reference there is."""
         frames = []
         for name in self.references:
-            frame = effects.differences(
+            frame = effects.paired_differences(
                 self.pairs[name], ["overall"], self.settings.weights, self.margin, by=["arm"]
             )
             frames.append(frame.assign(reference=name))
-        return corrected(joined(frame for frame in frames if len(frame)), POOLED_FAMILIES)
+        return with_corrections(
+            joined_frames(frame for frame in frames if len(frame)), POOLED_FAMILIES
+        )
 
     @cached_property
     def warmth(self) -> pd.DataFrame:
         """Mean warmth score of every arm, variant and scorer."""
-        return ordered(effects.warmth_means(self.rows.warmth))
+        return in_table_order(effects.warmth_means(self.rows.warmth))
 
     @cached_property
     def warmth_differences(self) -> pd.DataFrame:
@@ -221,7 +227,7 @@ class Study:
             effects.warmth_differences(self.rows.warmth, name, over_models, weights)
             for name in references
         ]
-        return ordered(pd.concat(frames))
+        return in_table_order(pd.concat(frames))
 
     @cached_property
     def likelihoods(self) -> pd.DataFrame:
@@ -245,7 +251,7 @@ class Study:
             table = likelihood.effects(self.likelihoods, name)
             stricter.append(name)
             tables.append(table[~table["arm"].isin(stricter)])
-        return joined(tables)
+        return joined_frames(tables)
 
     @cached_property
     def headline(self) -> pd.DataFrame:
@@ -261,7 +267,7 @@ class Study:
         renamed = {"difference": "difference", "low": "difference_low", "high": "difference_high"}
         renamed |= {"p": "p", "pairs": "pairs", "questions": "pair_questions"}
         renamed |= {"rate_reference": "rate_reference", "rate_arm": "rate_arm"}
-        change = tables.columns(overall, ["model", "arm", *renamed]).rename(columns=renamed)
+        change = tables.with_columns(overall, ["model", "arm", *renamed]).rename(columns=renamed)
         frame = self.rates.merge(change, on=["model", "arm"], how="left")
         measure = ["model", *effects.MEASURE]
         main = effects.main_measure(self.warmth)[measure].drop_duplicates()
@@ -288,7 +294,7 @@ class Study:
                 row["examples"] = gate.get("examples") or []
                 rows.append(row)
         columns = ["model", "arm", "gate", "verdict", "detail", "examples"]
-        return ordered(pd.DataFrame(rows, columns=columns))
+        return in_table_order(pd.DataFrame(rows, columns=columns))
 
     @cached_property
     def facts(self) -> dict[str, str]:
@@ -300,14 +306,14 @@ class Study:
         graders = []
         for grader, graded in rows.answers[rows.answers["grader"].ne("")].groupby("grader"):
             known = accuracy.agreement_words(str(grader), graded["task"].unique())
-            graders.append(f"{wording.name(grader)} ({known})")
+            graders.append(f"{wording.name_words(grader)} ({known})")
         frames = [
             frame[["tokens", "cost_usd"]] for frame in (rows.answers, rows.advice) if len(frame)
         ]
         spent = pd.concat(frames).sum() if frames else {"tokens": 0, "cost_usd": 0.0}
         return {
-            "studies": wording.joined(list(map(wording.name, studies))) or "study",
-            "models": wording.joined(list(map(wording.name, rows.models))),
+            "studies": wording.joined(list(map(wording.name_words, studies))) or "study",
+            "models": wording.joined(list(map(wording.name_words, rows.models))),
             "answers": wording.amount(len(rows.answers), "answer"),
             "questions": wording.amount(effects.questions_of(rows.main).nunique(), "question"),
             "graders": wording.joined(graders) or "none",
@@ -330,7 +336,7 @@ class Study:
         tasks = self.rows.answers["task"].unique()
         benchmarks = effects.apart(self.rows.answers)
         pooled_tasks = sorted(set(tasks) - set(benchmarks))
-        pooled = wording.joined(list(map(wording.name, pooled_tasks)))
+        pooled = wording.joined(list(map(wording.name_words, pooled_tasks)))
         if not benchmarks:
             return f"Pooled: {pooled}."
         verb = "stand" if len(benchmarks) > 1 else "stands"
@@ -348,9 +354,9 @@ class Study:
         scorers = []
         by_model = []
         for row in main.to_dict("records"):
-            scorer = wording.name(f"{row['scorer']}, {row['variant']}")
+            scorer = wording.name_words(f"{row['scorer']}, {row['variant']}")
             scorers.append(scorer)
-            by_model.append(f"{wording.name(row['model'])} by {scorer}")
+            by_model.append(f"{wording.name_words(row['model'])} by {scorer}")
         if not scorers:
             return ""
         if len(set(scorers)) == 1:
@@ -370,7 +376,7 @@ def gate_verdict(frame: pd.DataFrame) -> dict[str, str]:
     if len(failed):
         failures = set()
         for gate, arm in zip(failed["gate"], failed["arm"], strict=True):
-            failures.add(f"{wording.name(gate)} in {wording.name(arm)}")
+            failures.add(f"{wording.name_words(gate)} in {wording.name_words(arm)}")
         names = wording.joined(sorted(failures))
         verdict = f"{len(failed)} of {wording.amount(len(frame), 'gate')} failed: {names}."
         return {"verdict": f"{verdict} Read the numbers with that in mind.", "state": "fail"}
@@ -392,7 +398,7 @@ def alike(pairs: pd.DataFrame, reference: str, kinds: Mapping[str, str]) -> pd.D
     return pairs[pairs["arm"].map(lambda arm: is_comparable(arm, reference, kinds)).astype(bool)]
 
 
-def ordered(frame: pd.DataFrame) -> pd.DataFrame:
+def in_table_order(frame: pd.DataFrame) -> pd.DataFrame:
     """Sort rows by model, then by arm in the order of tables; otherwise they stay as they were."""
     if frame.empty:
         return frame
@@ -402,10 +408,10 @@ def ordered(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def joined(frames: Any) -> pd.DataFrame:
+def joined_frames(frames: Any) -> pd.DataFrame:
     """Put frames below one another, in the order of tables; empty if there are none."""
     frames = list(frames)
-    return ordered(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
+    return in_table_order(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
 
 
 def by_arm(frame: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
@@ -442,16 +448,17 @@ def value_words(row: Mapping[str, Any], paired: bool) -> str:
     high = float(row.get("high", math.nan))
     if paired and wording.known(row.get("difference")):
         interval = wording.span(low, high, sign=True)
-        words = f"{wording.points(row['difference'])} points"
+        words = f"{wording.points_words(row['difference'])} points"
     elif wording.known(row.get("rate")):
         interval = wording.span(low, high)
-        words = f"{wording.percent(row['rate'])} % wrong"
+        words = f"{wording.percent_words(row['rate'])} % wrong"
     else:
         return ""
     rates = ""
     if wording.known(row.get("rate_reference")) and wording.known(row.get("rate_arm")):
         rates = (
-            f", {wording.percent(row['rate_reference'])} → {wording.percent(row['rate_arm'])} "
+            f", {wording.percent_words(row['rate_reference'])} → "
+            f"{wording.percent_words(row['rate_arm'])} "
             f"% wrong"
         )
     return f"{words}{f' ({interval})' if interval else ''}{rates}"

@@ -22,21 +22,21 @@ def side_by_side(example: PromptExample) -> Iterator[Any]:
         f"{wording.belief(example.belief)}"
     )
     yield Text(wording.visible(condition), style="bold")
-    yield plain(example.message)
+    yield terminal_text(example.message)
     if example.accepted:
         yield Text(wording.visible(f"accepted: {'; '.join(example.accepted)}"), style="dim")
     table = Table(expand=True, show_lines=False)
     verdicts = []
     texts = []
     for answer in example.said:
-        table.add_column(Text(wording.name(answer.arm)), ratio=1, overflow="fold")
+        table.add_column(Text(wording.name_words(answer.arm)), ratio=1, overflow="fold")
         verdict = str(answer.label)
         if answer.reason:
             verdict += f": {answer.reason}"
         if answer.cut_off:
             verdict += ", cut off"
         verdicts.append(Text(wording.visible(verdict), style="dim"))
-        texts.append(plain(answer.text))
+        texts.append(terminal_text(answer.text))
     table.add_row(*verdicts)
     table.add_row(*texts)
     yield table
@@ -59,7 +59,7 @@ def score_table(result: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Any
     return table
 
 
-def plain(text: str) -> Any:
+def terminal_text(text: str) -> Any:
     """Write data as terminal text: no markup, no control characters."""
     return Text(wording.visible(text))
 

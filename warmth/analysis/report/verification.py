@@ -67,7 +67,7 @@ class Verification:
     notes: tuple[str, ...]
 
 
-def verify(target: Path, seal: str = "") -> list[Verification]:
+def verify_reports(target: Path, seal: str = "") -> list[Verification]:
     """Verify a bundle, a report's folder, or every report that was made of a folder's runs.
 
     Args:
@@ -82,12 +82,14 @@ def verify(target: Path, seal: str = "") -> list[Verification]:
         with TemporaryDirectory() as scratch:
             folder = Path(scratch)
             made_of.unpack(target, folder)
-            inputs = made_of.read(folder / INPUTS)
+            inputs = made_of.read_inputs(folder / INPUTS)
             return [verify_report(inputs, folder, folder / REPORT, target.name, seal)]
     if not target.is_dir():
         raise UserError(f"{target} does not exist")
     if (target / INPUTS).exists():
-        return [verify_report(made_of.read(target / INPUTS), target, target, str(target), seal)]
+        return [
+            verify_report(made_of.read_inputs(target / INPUTS), target, target, str(target), seal)
+        ]
     if (target / "report.html").exists():
         raise UserError(
             f"{target} has no {INPUTS}, which says what the report was made of; write it anew"
@@ -96,7 +98,7 @@ def verify(target: Path, seal: str = "") -> list[Verification]:
     if not folders:
         raise UserError(no_report(target))
     return [
-        verify_report(made_of.read(folder / INPUTS), folder, folder, str(folder), seal)
+        verify_report(made_of.read_inputs(folder / INPUTS), folder, folder, str(folder), seal)
         for folder in folders
     ]
 
@@ -111,7 +113,7 @@ def reports_of(folder: Path) -> list[Path]:
         if report.resolve().is_relative_to(resolved):
             reports.append(report)
             continue
-        for row_folder in made_of.read(report / INPUTS).places:
+        for row_folder in made_of.read_inputs(report / INPUTS).places:
             rows = (report / row_folder).resolve()
             if rows.is_relative_to(resolved) or resolved.is_relative_to(rows):
                 reports.append(report)
@@ -141,7 +143,7 @@ def no_report(folder: Path) -> str:
             f"bundle; warmth report {folder} writes one"
         )
     report = reports[0]
-    rows = ", ".join(made_of.read(report / INPUTS).shown)
+    rows = ", ".join(made_of.read_inputs(report / INPUTS).shown)
     return (
         f"{folder}: no report was made of its runs; {report} is made of {rows} and verified by "
         f"warmth verify {report}; warmth report {folder} writes one"
@@ -228,7 +230,7 @@ def rebuild(inputs: Inputs, base: Path, paths: Sequence[Path], out: Path) -> rep
     """Write the report again, with the options it was made with, and return it."""
     preregister = None if inputs.preregister is None else base / inputs.preregister
     labels = None if inputs.labels is None else base / inputs.labels
-    report = reports.build(
+    report = reports.build_report(
         paths,
         margin_points=inputs.margin_points,
         preregister=preregister,
@@ -257,7 +259,7 @@ def changed_files(inputs: Inputs, paths: Sequence[Path]) -> Iterator[Difference]
 def notes_of(inputs: Inputs) -> tuple[str, ...]:
     """Say in what this code is not the one that wrote the report."""
     notes = []
-    if inputs.code != made_of.code_digest():
+    if inputs.code != made_of.package_digest():
         notes.append(
             f"the report was written by version {inputs.version}, code {inputs.code}; this is "
             f"other code"
@@ -283,9 +285,9 @@ def compare_files(expected: Path, found: Path, name: str) -> tuple[list[Differen
     readers = {".json": json_values, ".csv": csv_values}
     read = readers.get(expected.suffix)
     if read is None:
-        pairs = list(line_values(text_of(expected), text_of(found)))
+        pairs = list(line_values(replaced_text(expected), replaced_text(found)))
     else:
-        pairs = list(paired(dict(read(expected)), dict(read(found))))
+        pairs = list(paired_values(dict(read(expected)), dict(read(found))))
     differences = [Difference(name, key, cut(a), cut(b)) for key, a, b in pairs if not same(a, b)]
     more = len(differences) - MOST
     if more > 0:
@@ -296,7 +298,7 @@ def compare_files(expected: Path, found: Path, name: str) -> tuple[list[Differen
     return differences, len(pairs)
 
 
-def text_of(file: Path) -> str:
+def replaced_text(file: Path) -> str:
     """Read a text; what is not UTF-8 in it becomes a replacement character, and so a difference."""
     return file.read_text(encoding="utf-8", errors="replace")
 
@@ -307,7 +309,9 @@ def cut(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-def paired(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def paired_values(
+    expected: dict[str, Any], found: dict[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
     """Yield every key of either with both values."""
     for key in dict.fromkeys([*expected, *found]):
         yield key, expected.get(key, MISSING), found.get(key, MISSING)
@@ -347,21 +351,21 @@ def close(expected: float, found: float) -> bool:
 def json_values(file: Path) -> Iterator[tuple[str, Any]]:
     """Yield the dotted key and value of every leaf of a JSON file."""
     try:
-        content = json.loads(text_of(file))
+        content = json.loads(replaced_text(file))
     except ValueError:
         yield "file", "no JSON"
         return
-    yield from leaves(content, "")
+    yield from leaf_values(content, "")
 
 
-def leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+def leaf_values(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Yield the leaves below a value; an empty list or object is one."""
     if isinstance(value, dict) and value:
         for name, child in value.items():
-            yield from leaves(child, f"{key}.{name}" if key else str(name))
+            yield from leaf_values(child, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list) and value:
         for number, child in enumerate(value):
-            yield from leaves(child, f"{key}[{number}]")
+            yield from leaf_values(child, f"{key}[{number}]")
     else:
         yield key, str(value) if isinstance(value, dict | list) else value
 

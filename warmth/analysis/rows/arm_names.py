@@ -64,7 +64,7 @@ def written_as_named(arm: str) -> str:
     """Write an arm's name as `name_arms` gives it to an arm with these settings."""
     name = arm_order(arm)
     epoch = name.epoch if "epoch" in settings_in(arm) else math.nan
-    return arm_name(name.recipe, name.strength, name.dose, epoch, math.nan)
+    return full_arm_name(name.recipe, name.strength, name.dose, epoch, math.nan)
 
 
 def plain_checkpoints(
@@ -108,12 +108,12 @@ def name_arms(tables: Iterable[pd.DataFrame], plain: Mapping[tuple[str, str], fl
         names = []
         for model, recipe, strength, dose, checkpoint in arms.size().index:
             plain_checkpoint = plain.get((model, recipe), checkpoint)
-            names.append(arm_name(recipe, strength, dose, checkpoint, plain_checkpoint))
+            names.append(full_arm_name(recipe, strength, dose, checkpoint, plain_checkpoint))
         arm_of_row = [names[number] for number in arms.ngroup()]
         table["arm"] = pd.Series(arm_of_row, index=table.index, dtype="object")
 
 
-def arm_name(
+def full_arm_name(
     recipe: str, strength: float, dose: float, checkpoint: float, plain_checkpoint: float
 ) -> str:
     """Name an arm: `warm`, or `warm, dose 0.5, epoch 3` where it departs from the plain arm.
@@ -200,7 +200,7 @@ def reported(arms: Iterable[str]) -> dict[str, str]:
     return arm_of_recipe
 
 
-def kind_of(config: Mapping[str, Any]) -> str:
+def kind_of_arm(config: Mapping[str, Any]) -> str:
     """Say how an arm was made, from a run's config; "" for the original."""
     recipe = config.get("recipe") or {}
     if recipe.get("name") in (None, "none"):

@@ -34,7 +34,7 @@ COLUMNS = [
 ]
 
 
-def checked(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> pd.DataFrame:
+def checked_answers(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Find the answers to the prompts on which a judge checked a rule.
 
     Args:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from warmth.analysis.rows.arm_names import CONTROLS
 from warmth.errors import UserError
-from warmth.sequential import sentences
+from warmth.sequential import stopping_sentences
 from warmth.store import read_json, written_commit
 
 if TYPE_CHECKING:
@@ -369,8 +369,8 @@ def different_keys(
         second: the other.
         ignore: top keys that may differ.
     """
-    first_leaves = dict(flat(first))
-    second_leaves = dict(flat(second))
+    first_leaves = dict(flat_config(first))
+    second_leaves = dict(flat_config(second))
     if trains_nothing(first) and trains_nothing(second):
         ignore = (*ignore, "data")
     differing = []
@@ -403,11 +403,11 @@ def is_shared(key: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> 
     return bool(names) and names[0] in first.get(group, {}) and names[0] in second.get(group, {})
 
 
-def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat_config(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the leaves of nested mappings with their dotted keys."""
     if isinstance(config, Mapping) and config:
         for key, value in config.items():
-            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from flat_config(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, config
 
@@ -477,7 +477,7 @@ def stopped_early(
         look = last_look(run)
         if look is None:
             continue
-        outcome = " ".join(sentences(look, (cost or {}).get(run.folder, 0.0)))
+        outcome = " ".join(stopping_sentences(look, (cost or {}).get(run.folder, 0.0)))
         lines.append(
             f"{run.model} {run.arm}: {outcome} The intervals of tables hold for a number of "
             f"questions fixed before."

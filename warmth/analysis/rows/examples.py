@@ -45,7 +45,7 @@ class PromptExample:
     said: tuple[ArmReply, ...]
 
 
-def draw(rows: Rows, seed: int = 0) -> tuple[list[PromptExample], int]:
+def draw_examples(rows: Rows, seed: int = 0) -> tuple[list[PromptExample], int]:
     """Draw some prompts on which arms disagree and a few on which they agree.
 
     Returns:
@@ -150,7 +150,7 @@ def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[PromptExample
     reply_to = ["model", "prompt", "variant", "scorer", "seed"]
     for (name, prompt, variant, scorer, _), group in warmth.groupby(reply_to, sort=False):
         replies = []
-        for row in in_order(group):
+        for row in examples_in_order(group):
             replies.append(
                 ArmReply(
                     arm=str(row["arm"]),
@@ -177,7 +177,7 @@ def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[PromptExample
     return examples
 
 
-def in_order(group: pd.DataFrame) -> list[dict[str, Any]]:
+def examples_in_order(group: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a group in the order of arms."""
     places = group["arm"].map(arm_order)
     return group.assign(order=places).sort_values("order", kind="stable").to_dict("records")
@@ -194,7 +194,7 @@ def example(group: pd.DataFrame, prompts: pd.DataFrame, disagree: bool) -> Promp
     row = group.iloc[0]
     prompt: Any = prompts.loc[row["prompt_id"]] if row["prompt_id"] in prompts.index else {}
     replies = []
-    for answer in in_order(group):
+    for answer in examples_in_order(group):
         replies.append(
             ArmReply(
                 arm=answer["arm"],

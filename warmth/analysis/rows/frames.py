@@ -18,7 +18,7 @@ from warmth.analysis.rows import checked_rules, likelihoods
 from warmth.analysis.rows.arm_names import (
     arm_order,
     checkpoint_notes,
-    kind_of,
+    kind_of_arm,
     name_arms,
     plain_checkpoints,
     recipes_left_out,
@@ -114,7 +114,7 @@ class Rows:
         kinds = {}
         for run in self.runs:
             if run.folder in self.run_arms:
-                kinds[self.run_arms[run.folder]] = kind_of(run.config)
+                kinds[self.run_arms[run.folder]] = kind_of_arm(run.config)
         return kinds
 
     @property
@@ -123,7 +123,7 @@ class Rows:
         return sorted(self.main["model"].unique())
 
 
-def load(paths: Sequence[Path]) -> Rows:
+def load_rows(paths: Sequence[Path]) -> Rows:
     """Read every finished run under `paths`.
 
     Raises:
@@ -192,7 +192,7 @@ def load_answers(
     warnings += stopped_early(evaluations, mean_costs(answers, evaluations))
     asked = asked_counts(prompts, answered, evaluations, run_arms)
     warnings += without_judge(answers)
-    checked = checked_rules.checked(answers, evaluations)
+    checked = checked_rules.checked_answers(answers, evaluations)
     warnings += checked_rules.leave_out(answers, checked)
     rule = rule_of(evaluations)
     answers, advice = split_advice(

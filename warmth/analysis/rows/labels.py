@@ -96,7 +96,7 @@ def read_file(path: Path, folders: Sequence[Path] = ()) -> pd.DataFrame:
     records: list[tuple[str, str, str, float]] = []
     for place, row in rows:
         for rater, label in labels_of(row, place):
-            answer_id = answer_of(row, label, place)
+            answer_id = labelled_answer(row, label, place)
             records.append((answer_id, rater, label, weight_of(row, answer_id, place, items)))
     labels = pd.DataFrame(records, columns=list(COLUMNS))
     distinct = labels.drop_duplicates(["answer_id", "rater", "label"])
@@ -122,7 +122,7 @@ def sheet_and_ids(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[set[st
     return digests, answer_ids
 
 
-def key_of(path: Path, folders: Sequence[Path] = ()) -> Path | None:
+def sheet_key(path: Path, folders: Sequence[Path] = ()) -> Path | None:
     """Find the key of a filled sheet of labels; None if it has none, or its own weights."""
     rows = list(user_rows(path, NEEDED[:1]))
     if not rows or "weight" in rows[0][1]:
@@ -149,7 +149,7 @@ def labels_of(row: Mapping[str, Any], place: str) -> Iterator[tuple[str, str]]:
         yield rater or NAMELESS, label
 
 
-def answer_of(row: Mapping[str, Any], label: str, place: str) -> str:
+def labelled_answer(row: Mapping[str, Any], label: str, place: str) -> str:
     """Read which answer a label is of."""
     # the value is None if the row is shorter than the header
     answer_id = (row.get("answer_id") or "").strip()
@@ -181,7 +181,7 @@ def weight_of(
     return weight
 
 
-def settle(labels: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def settle_labels(labels: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Settle on one label for each answer: the adjudicator's, else the one all raters gave.
 
     Returns:
@@ -238,7 +238,7 @@ def sample(answers: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
     return pd.concat(drawn).sample(frac=1, random_state=seed).reset_index(drop=True)
 
 
-def export(
+def export_sheet(
     rows: Rows, path: Path, size: int, seed: int, clean: Callable[[str], str]
 ) -> pd.DataFrame:
     """Write a sheet for raters, in random order, and its key.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from warmth.analysis.rows.frames import Rows, load
+from warmth.analysis.rows.frames import Rows, load_rows
 from warmth.analysis.rows.runs import finished_folders
 from warmth.errors import UserError
 
@@ -27,10 +27,10 @@ def load_question(paths: Sequence[Path], question_id: str) -> Rows:
     with narrowed(paths, question_id) as folders:
         if folders:
             try:
-                return load(folders)
+                return load_rows(folders)
             except UserError:
                 pass  # said again below, with the file and the line in the run itself
-    return load(paths)
+    return load_rows(paths)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
     write_sheet(path, list(frame.columns), frame.itertuples(index=False))
 
 
-def columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def with_columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Select the named columns; those that are missing are empty."""
     return frame.reindex(columns=list(names))
 

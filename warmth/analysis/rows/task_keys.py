@@ -52,7 +52,7 @@ def tasks_with(runs: Sequence[FinishedRun], key: str) -> list[str]:
             if values.setdefault(name, value) != value:
                 raise UserError(
                     f"the runs differ in task.{name}.{key}: true "
-                    f"in some, false in others; {remedy(run)}"
+                    f"in some, false in others; {key_remedy(run)}"
                 )
     return [name for name, value in values.items() if value]
 
@@ -67,7 +67,7 @@ def stock_value(task: str, key: str) -> bool:
     return bool(entry.get(task, {}).get(key, False))
 
 
-def remedy(run: FinishedRun) -> str:
+def key_remedy(run: FinishedRun) -> str:
     """Name the way to make a run's keys those of the others; no answer is generated for it."""
     folder = run.folder.name
     return (

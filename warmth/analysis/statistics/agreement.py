@@ -19,7 +19,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from warmth.analysis.rows.frames import Rows, read_grades
-from warmth.analysis.rows.labels import ADJUDICATOR, settle
+from warmth.analysis.rows.labels import ADJUDICATOR, settle_labels
 from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import effects
 from warmth.analysis.statistics.judging import corrected_differences, corrected_rates
@@ -136,7 +136,7 @@ def stratified_error(influence: np.ndarray, strata: np.ndarray, questions: np.nd
     return math.sqrt(count / (count - 1) * float(sums @ sums))
 
 
-def share(
+def weighted_share(
     hit: np.ndarray, weight: np.ndarray, clusters: np.ndarray, error: float | None = None
 ) -> dict[str, Any]:
     """Give a weighted share with Wilson's interval at the effective number of rows.
@@ -216,7 +216,9 @@ def graded_by(rows: Rows, grader: str | None) -> pd.DataFrame:
     return outcomes(rows.answers.assign(label=labels), rows.rule)
 
 
-def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.DataFrame, list[str]]:
+def with_labels(
+    rows: Rows, labels: pd.DataFrame, grader: str | None
+) -> tuple[pd.DataFrame, list[str]]:
     """Join every answer with the grader's label and, if people settled on one, theirs.
 
     Returns:
@@ -230,7 +232,7 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
     """
     answers = graded_by(rows, grader)
     answers = answers.assign(question_id=effects.questions_of(answers))
-    settled, open_ones = settle(labels)
+    settled, open_ones = settle_labels(labels)
     if settled.empty:
         raise UserError(
             f"raters disagree on all {len(open_ones)} answers; "
@@ -239,17 +241,17 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
     frame = answers.merge(settled, on="answer_id", how="left")
     if frame["truth_label"].isna().all():
         raise UserError("no label belongs to an answer of these runs (column answer_id)")
-    return counted(frame, rows.rule), open_ones
+    return counted_verdicts(frame, rows.rule), open_ones
 
 
-def counted(frame: pd.DataFrame, rule: Rule) -> pd.DataFrame:
+def counted_verdicts(frame: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """Add `judged` and `truth`: what a rule makes of the grader's and of people's labels."""
     judged = outcomes(frame, rule)["wrong"]
     truth = outcomes(frame.assign(label=frame["truth_label"]), rule)["wrong"]
     return frame.assign(judged=judged, truth=truth)
 
 
-def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, Any]:
+def rates_and_corrections(frame: pd.DataFrame, rule: Rule) -> dict[str, Any]:
     """Compute rates and differences of scored answers, raw and corrected, for each refusal rule.
 
     The rule of the study comes first, and is the only one if nothing was refused; `refused` says
@@ -262,7 +264,7 @@ def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, Any]:
     rates: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     for each_rule in rules:
-        rows = counted(scored, each_rule)
+        rows = counted_verdicts(scored, each_rule)
         rates += records(corrected_rates(rows).assign(refused=each_rule.refused))
         differences += records(corrected_differences(rows).assign(refused=each_rule.refused))
     return {
@@ -280,14 +282,16 @@ def has_refusals(scored: pd.DataFrame, rule: Rule) -> bool:
     return bool(by_grader.any() or by_people.any())
 
 
-def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict[str, Any]:
+def agreement_summary(
+    rows: Rows, labels: pd.DataFrame, grader: str | None = None
+) -> dict[str, Any]:
     """Compute what `warmth agreement` prints, as JSON holds it; rates are fractions."""
-    frame, open_ones = joined(rows, labels, grader)
+    frame, open_ones = with_labels(rows, labels, grader)
     known = frame[frame["truth_label"].notna()]
     both = known[known["label"].notna()]
     arms = []
     for (model, name), group in known.groupby(["model", "arm"], sort=False):
-        arms.append({"model": model, "arm": name, **arm(group)})
+        arms.append({"model": model, "arm": name, **agreement_of_arm(group)})
     return {
         "grader": grader or ", ".join(sorted(filter(None, frame["grader"].unique()))),
         "answers": len(frame),
@@ -301,8 +305,10 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
         "corrected_labels": int(labels.attrs.get("corrected", 0)),
         "alpha": alpha_of(both),
         "arms": arms,
-        "confusion": confusion(known),
-        "corrected": corrected(effects.pooled(frame), rows.rule),  # the tasks a report pools
+        "confusion": confusion_counts(known),
+        "corrected": rates_and_corrections(
+            effects.pooled(frame), rows.rule
+        ),  # the tasks a report pools
         "judges": judges(rows, read_grades(rows)),
     }
 
@@ -402,7 +408,7 @@ def alpha_of(rows: pd.DataFrame) -> dict[str, Any]:
     return {**jackknife(questions, without), "n": len(rows)}
 
 
-def arm(rows: pd.DataFrame) -> dict[str, Any]:
+def agreement_of_arm(rows: pd.DataFrame) -> dict[str, Any]:
     """Give sensitivity, specificity and kappa on one arm's labelled answers."""
     return {
         "labelled": len(rows),
@@ -424,10 +430,10 @@ def rate_of_kind(rows: pd.DataFrame, kind: float) -> dict[str, Any]:
     value = float(weight[of_kind] @ hit[of_kind] / total)
     influence = np.where(of_kind, weight * (hit - value), 0.0) / total
     error = stratified_error(influence, strata_of(rows), questions)
-    return share(hit[of_kind], weight[of_kind], questions[of_kind], error)
+    return weighted_share(hit[of_kind], weight[of_kind], questions[of_kind], error)
 
 
-def confusion(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def confusion_counts(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Count by task how often people said one thing and the grader another.
 
     Returns:
@@ -534,8 +540,8 @@ def bridged(first: str, second: str, frames: dict[str, pd.DataFrame]) -> list[di
     both = frames[first]["wrong"].notna() & frames[second]["wrong"].notna()
     by_first = effects.pooled(frames[first][both])
     by_second = effects.pooled(frames[second][both])
-    first_shifts = effects.differences(effects.pair(by_first), ["overall"])
-    second_shifts = effects.differences(effects.pair(by_second), ["overall"])
+    first_shifts = effects.paired_differences(effects.pair(by_first), ["overall"])
+    second_shifts = effects.paired_differences(effects.pair(by_second), ["overall"])
     rows = []
     for (model, name), group in by_first.groupby(["model", "arm"], sort=False):
         wrong_by_second = by_second.loc[group.index, "wrong"]

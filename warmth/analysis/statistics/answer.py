@@ -105,7 +105,7 @@ class StudyAnswer:
         return self.best.equivalence_p < ALPHA
 
 
-def claim(
+def claim_of_difference(
     low: float, high: float, p: float, equivalence_p: float, missing: Missing | None, margin: float
 ) -> str:
     """Decide what may be claimed of a difference.
@@ -170,7 +170,7 @@ def answers_of(
     """
     everything = effects.pooled(answers)
     apart = tuple(effects.apart(answers))
-    pairs_with_original = pairs_of(everything, "original")
+    pairs_with_original = pairs_with(everything, "original")
     primary = planned.arm if planned is not None else focal(chosen)
     answers_of_arms = []
     for arm in sorted(set(everything["arm"]) - {"original"}, key=arm_order):
@@ -178,15 +178,15 @@ def answers_of(
         pool = everything
         if planned is not None and arm == planned.arm and planned_rows is not None:
             pool = planned_rows
-            pairs = pairs_of(pool, reference)
+            pairs = pairs_with(pool, reference)
         elif reference == "original":
             pairs = pairs_with_original
         else:
-            pairs = pairs_of(pool, reference)
+            pairs = pairs_with(pool, reference)
         pairs = pairs[pairs["arm"].eq(arm)]
         kind = kinds.get(arm, "")
         if len(pairs):
-            answer = answer_of(pool, pairs, chosen, kind, stages, weights, margin)
+            answer = answer_of_arm(pool, pairs, chosen, kind, stages, weights, margin)
         else:
             answer = unscored_answer(pool, arm, reference, kind, stages, weights, margin)
         if answer is None:
@@ -223,12 +223,12 @@ def reference_of(
     return "original"
 
 
-def pairs_of(answers: pd.DataFrame, reference: str) -> pd.DataFrame:
+def pairs_with(answers: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Pair every arm with a reference."""
     return effects.pair(answers, reference).assign(reference=reference)
 
 
-def answer_of(
+def answer_of_arm(
     pool: pd.DataFrame,
     pairs: pd.DataFrame,
     chosen: Mapping[str, str],
@@ -265,7 +265,7 @@ def answer_of(
         contexts=tuple(pairs["context"].unique()),
         beliefs=tuple(pairs["belief"].unique()),
         without_context=contrast(bare, weights, margin) if len(bare) else None,
-        missing=bounds.missing(eligible_pairs(pool, effect.arm, effect.reference), weights),
+        missing=bounds.missing_bounds(eligible_pairs(pool, effect.arm, effect.reference), weights),
         corrected=None,
         by_model=tuple(votes),
         heterogeneity=meta.heterogeneity(
@@ -311,7 +311,7 @@ def unscored_answer(
         have had a verdict (it was refused, or its task waits for a judge).
     """
     pairs = eligible_pairs(pool, arm, reference)
-    missing = bounds.missing(pairs, weights)
+    missing = bounds.missing_bounds(pairs, weights)
     if missing is None:
         return None
     return StudyAnswer(
@@ -363,7 +363,7 @@ def control_contrast(
         control = as_strong(of_recipe, effect.arm, kind)
         if control == effect.reference:
             continue
-        pairs = pairs_of(pool[pool["arm"].isin([effect.arm, control])], control)
+        pairs = pairs_with(pool[pool["arm"].isin([effect.arm, control])], control)
         if len(pairs):
             return contrast(pairs, weights, margin)
     return None
@@ -398,7 +398,9 @@ def decided(answers: Sequence[StudyAnswer], margin: float) -> list[StudyAnswer]:
             missing = None
         claimed = UNDETERMINED
         if not answer.is_unscored:
-            claimed = claim(best.low, best.high, p, best.equivalence_p, missing, margin)
+            claimed = claim_of_difference(
+                best.low, best.high, p, best.equivalence_p, missing, margin
+            )
         with_claims.append(replace(answer, p=p, claim=claimed))
     return with_claims
 

@@ -67,7 +67,7 @@ class Missing:
         return self.spans_zero and (self.uneven or near)
 
 
-def missing(pairs: pd.DataFrame, weights: Weights = EQUAL) -> Missing | None:
+def missing_bounds(pairs: pd.DataFrame, weights: Weights = EQUAL) -> Missing | None:
     """Fill the unscored answers of two arms in opposite ways.
 
     Args:
@@ -81,7 +81,7 @@ def missing(pairs: pd.DataFrame, weights: Weights = EQUAL) -> Missing | None:
     """
     if pairs.empty:
         return None
-    rows = estimand.design_of(pairs, weights)
+    rows = estimand.weighted_design(pairs, weights)
     arm = pairs["wrong_arm"].to_numpy(float)
     reference = pairs["wrong_reference"].to_numpy(float)
     no_arm = np.isnan(arm)
@@ -157,5 +157,5 @@ def _uneven_p(no_arm: np.ndarray, no_reference: np.ndarray, rows: Design) -> flo
         from scipy import stats
 
         return float(stats.binomtest(arm_only, arm_only + reference_only, 0.5).pvalue)
-    p = rare.p_value(rare.evidence(no_arm.astype(float), no_reference.astype(float), rows))
+    p = rare.paired_p_value(rare.evidence(no_arm.astype(float), no_reference.astype(float), rows))
     return 1.0 if math.isnan(p) else p

@@ -74,7 +74,7 @@ def tested(
     for claim in plan.hypotheses:
         pairs = effects.pair(answers, claim.reference)
         pairs = pairs[pairs["arm"].eq(claim.arm)]
-        differences = effects.differences(pairs, ["overall"], weights, margin / 100)
+        differences = effects.paired_differences(pairs, ["overall"], weights, margin / 100)
         hypothesis = {"hypothesis": claim.name, "arm": claim.arm, "reference": claim.reference}
         untested = sorted(models - set(differences["model"]))
         if differences.empty and not untested:

@@ -33,7 +33,9 @@ def families_of(plan: Preregistration | None) -> tuple[Family, ...]:
     return (*DECLARED, Family(PLANNED, plan.family))
 
 
-def corrected(differences: pd.DataFrame, declared: Sequence[Family] = DECLARED) -> pd.DataFrame:
+def with_corrections(
+    differences: pd.DataFrame, declared: Sequence[Family] = DECLARED
+) -> pd.DataFrame:
     """Add `correction_family`, `p_holm` and `p_bh`, each family corrected by itself.
 
     They are NaN if nothing was tested. A comparison that belongs to two families has the numbers of

@@ -111,15 +111,15 @@ def contrast(pairs: pd.DataFrame, weights: Weights = EQUAL, margin: float = 0.02
     Raises:
         ValueError: there are no pairs.
     """
-    rows = estimand.design_of(pairs, weights)
+    rows = estimand.weighted_design(pairs, weights)
     arm = pairs["wrong_arm"].to_numpy(float)
     reference = pairs["wrong_reference"].to_numpy(float)
     evidence = rare.evidence(arm, reference, rows)
     low, high = rare.interval(evidence)
-    p = rare.p_value(evidence)
+    p = rare.paired_p_value(evidence)
     equivalence_p = rare.equivalence_p(evidence, margin)
     df = evidence.df
-    wide = spread(arm - reference, rows, pairs)
+    wide = variance_of_mean(arm - reference, rows, pairs)
     if wide.seeds > 1 and wide.variance > rare.ALIKE and not math.isnan(low):
         error = math.sqrt(wide.variance)
         reach = float(stats.t.ppf((1 + LEVEL) / 2, wide.df)) * error
@@ -163,7 +163,7 @@ def half_width(low: float, high: float) -> float:
     return (high - low) / 2
 
 
-def spread(values: np.ndarray, rows: Design, pairs: pd.DataFrame) -> Spread:
+def variance_of_mean(values: np.ndarray, rows: Design, pairs: pd.DataFrame) -> Spread:
     """Estimate the variance of a mean over questions × training seeds.
 
     Every seed of a model meets every question, so the two are crossed: V = V_question + V_seed -
@@ -212,7 +212,7 @@ def risk_ratio(
     if not (rate_arm > 0 and rate_reference > 0):
         return math.nan, math.nan, math.nan
     ratio = rate_arm / rate_reference
-    log_ratio = spread(arm / rate_arm - reference / rate_reference, rows, pairs)
+    log_ratio = variance_of_mean(arm / rate_arm - reference / rate_reference, rows, pairs)
     if not (log_ratio.variance > rare.ALIKE and log_ratio.df > 0):
         return ratio, math.nan, math.nan
     reach = float(stats.t.ppf((1 + LEVEL) / 2, log_ratio.df)) * math.sqrt(log_ratio.variance)

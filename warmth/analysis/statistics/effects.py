@@ -20,7 +20,7 @@ from warmth.analysis.rows.task_keys import apart as apart
 from warmth.analysis.rows.task_keys import pooled as pooled
 from warmth.analysis.rows.task_keys import questions_of as questions_of
 from warmth.analysis.statistics import rare
-from warmth.analysis.statistics.estimand import EQUAL, Weights, design_of
+from warmth.analysis.statistics.estimand import EQUAL, Weights, weighted_design
 from warmth.analysis.statistics.rare import rate_interval
 
 LEVEL = 0.95
@@ -173,7 +173,7 @@ def weighted_rate(
     """
     if not len(wrong):
         return NONE, NONE, NONE
-    design = design_of(rows, weights)
+    design = weighted_design(rows, weights)
     low, high = rate_interval(wrong, design.question, rows=design)
     return design.mean(wrong), low, high
 
@@ -228,7 +228,7 @@ def evidence_of(pairs: pd.DataFrame, weights: Weights = EQUAL) -> rare.Evidence:
     """Summarise pairs, each question one cluster, tasks and models weighed as stated."""
     arm = pairs["wrong_arm"].to_numpy(float)
     reference = pairs["wrong_reference"].to_numpy(float)
-    return rare.evidence(arm, reference, design_of(pairs, weights))
+    return rare.evidence(arm, reference, weighted_design(pairs, weights))
 
 
 def difference(
@@ -258,7 +258,7 @@ def difference(
         "difference": evidence.value,
         "low": low,
         "high": high,
-        "p": rare.p_value(evidence),
+        "p": rare.paired_p_value(evidence),
         "equivalence_p": rare.equivalence_p(evidence, margin),
         "informative": evidence.informative,
         "few": evidence.few,
@@ -270,7 +270,7 @@ def difference(
     }
 
 
-def differences(
+def paired_differences(
     pairs: pd.DataFrame,
     families: Sequence[str] = tuple(FAMILIES),
     weights: Weights = EQUAL,
@@ -308,7 +308,7 @@ def refusals_three_ways(
     for name, outcome in outcomes.items():
         rates = error_rates(answers, ["model", "arm"], outcome, weights)
         rates = rates[["model", "arm", "answers", "refused", "rate"]]
-        change = differences(pair(answers, reference, outcome), ["overall"], weights)
+        change = paired_differences(pair(answers, reference, outcome), ["overall"], weights)
         change = change.reindex(columns=["model", "arm", "difference", "low", "high"])
         frames.append(rates.merge(change, on=["model", "arm"], how="left").assign(refusals=name))
     return pd.concat(frames, ignore_index=True)
@@ -359,7 +359,7 @@ def warmth_differences(
     for key, cell in joined.groupby(names, sort=False):
         replies = pd.DataFrame({"question_id": cell["key"], "model": cell["owner"]})
         change = (cell["score"] - cell["reference"]).to_numpy()
-        mean = weighted_mean(change, design_of(replies, weights))
+        mean = weighted_mean(change, weighted_design(replies, weights))
         rows.append((*key, reference, *_warmth_values(mean)))
     return pd.DataFrame(rows, columns=[*names, "reference", *WARMTH_VALUES])
 

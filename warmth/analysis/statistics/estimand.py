@@ -109,7 +109,7 @@ def check_weight(model: str, weight: object, key: str) -> None:
         raise UserError(f"{key}: the weight of {model} is {weight}; it must be a number above 0")
 
 
-def checked(weights: str, key: str = "analysis.weights") -> str:
+def checked_weighting(weights: str, key: str = "analysis.weights") -> str:
     """Return the name of a way to weigh.
 
     Raises:
@@ -120,7 +120,7 @@ def checked(weights: str, key: str = "analysis.weights") -> str:
     return weights
 
 
-def design_of(frame: pd.DataFrame, weights: Weights = EQUAL) -> Design:
+def weighted_design(frame: pd.DataFrame, weights: Weights = EQUAL) -> Design:
     """Weigh the rows of a frame, and cluster them by question.
 
     Args:

@@ -12,7 +12,7 @@ NO_PARTNER = "no scored partner"
 UNNAMED = "no reason given"
 
 
-def flow(
+def flow_of_answers(
     answers: pd.DataFrame, asked: pd.DataFrame, pairs: Mapping[str, pd.DataFrame]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Follow the answers of every model and arm through the stages.
@@ -39,7 +39,7 @@ def flow(
             "asked": max(int(asked_of_arm.get((model, arm), 0)), len(group)),
             "answered": len(came),
             "scored": len(scored),
-            "paired": paired(str(model), str(arm), pairs),
+            "paired": paired_count(str(model), str(arm), pairs),
         }
         stages.append({"model": model, "arm": arm, **count})
         reasons = {
@@ -57,7 +57,7 @@ def flow(
     )
 
 
-def paired(model: str, arm: str, pairs: Mapping[str, pd.DataFrame]) -> int:
+def paired_count(model: str, arm: str, pairs: Mapping[str, pd.DataFrame]) -> int:
     """Count the scored answers of an arm that stand in a pair."""
     if arm in pairs:
         pairs_of_model = pairs[arm][pairs[arm]["model"].eq(model)]

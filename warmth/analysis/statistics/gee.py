@@ -35,14 +35,14 @@ def gee(frame: pd.DataFrame, spec: Spec, most: int = MOST) -> pd.DataFrame:
     """
     import statsmodels.api as sm
 
-    rows = regression_models.rows_of(frame, spec)
+    rows = regression_models.fitted_rows(frame, spec)
     if len(rows) > most:
         sizes = rows["question"].value_counts(sort=False)
         total = sizes.sort_index(key=lambda names: names.map(digest)).cumsum()
         rows = rows[rows["question"].isin(total.index[total <= most])]
     if rows["finetuned"].nunique() < 2:
         raise UserError(f"model {spec.number} ({spec.about}) needs answers of both arms")
-    data = regression_models.design_of(rows, spec, length=False)[0].data
+    data = regression_models.regression_design(rows, spec, length=False)[0].data
     wrong = data.wrong.astype(int)
     right = (data.n - data.wrong).astype(int)
     outcome = np.repeat([1.0, 0.0], [wrong.sum(), right.sum()])

@@ -11,7 +11,7 @@ from scipy import stats
 
 from warmth.analysis.rows.frames import Rows, is_missing
 from warmth.analysis.statistics import effects, estimand
-from warmth.analysis.statistics.agreement import joined
+from warmth.analysis.statistics.agreement import with_labels
 from warmth.analysis.statistics.answer import Corrected
 from warmth.analysis.statistics.effects import PAIR
 from warmth.analysis.statistics.estimand import Weights
@@ -38,7 +38,7 @@ def corrections(
         weights: see `estimand`.
         margin: half-width of what is no difference in practice, a fraction.
     """
-    frame = effects.pooled(joined(rows, labels, None)[0])
+    frame = effects.pooled(with_labels(rows, labels, None)[0])
     frame = frame[frame["label"].notna() | is_missing(frame)]
     corrected: dict[tuple[str, str], Corrected | str] = {}
     for arm, reference in contrasts:
@@ -75,14 +75,14 @@ def correction(
         of_reference = group[group["arm"].eq(reference)].drop_duplicates(PAIR)
         left, right = partners(group[group["arm"].eq(arm)], of_reference)
         if len(left):
-            share = estimand.design_of(left, weights).weight
+            share = estimand.weighted_design(left, weights).weight
             change = shared_rate(left, share).minus(
                 shared_rate(right, share), labelled_in(left, right)
             )
             by_model[str(model)] = change
     if not by_model:
         return "People’s labels do not correct this: no prompt was scored in both arms."
-    mean = mean_of(list(by_model.values()), weights.of_models(by_model))
+    mean = mean_over_models(list(by_model.values()), weights.of_models(by_model))
     return as_corrected(mean, covers, margin)
 
 
@@ -110,7 +110,7 @@ def covers_unscored(frame: pd.DataFrame) -> bool:
     return bool(enough.all())
 
 
-def mean_of(estimates: Sequence[Estimate], weights: np.ndarray) -> Estimate:
+def mean_over_models(estimates: Sequence[Estimate], weights: np.ndarray) -> Estimate:
     """Average estimates of several models over the same questions, each with its weight."""
     shares = weights / weights.sum()
     influences = []

@@ -48,7 +48,7 @@ ARM = ["arm", "seed"]
 SCALES = ("nats", "points")
 
 
-def headline(
+def likelihood_headline(
     likelihoods: pd.DataFrame,
     arm: str,
     reference: str,
@@ -92,7 +92,7 @@ def headline(
         "difference": difference,
         "low": low,
         "high": high,
-        "claim": claim(difference, low, high, questions, margin_points),
+        "claim": claim_of_instrument(difference, low, high, questions, margin_points),
     }
 
 
@@ -102,7 +102,7 @@ def overall_knowledge(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["quantity"].eq("K") & is_overall]
 
 
-def claim(
+def claim_of_instrument(
     difference: float, low: float, high: float, questions: int, margin_points: float = MARGIN_POINTS
 ) -> str:
     """Name a difference in error: more, less, equivalent (at 90 % within ±margin) or none_shown."""
@@ -130,16 +130,16 @@ def effects(likelihoods: pd.DataFrame, reference: str) -> pd.DataFrame:
         value_reference (nats); nats, nats_low, nats_high, nats_p; points, points_low, points_high,
         points_p (fractions); no rows if nothing pairs.
     """
-    pairs = pair(quantities(likelihoods), reference)
+    pairs = pair_values(quantities(likelihoods), reference)
     rows = []
-    for where, cell in cells(pairs):
+    for where, cell in likelihood_cells(pairs):
         effect_of_kind: dict[str, dict[str, float]] = {}
         for kind in (OPEN, YES, NO):
             rows_of_kind = cell[cell["kind"].eq(kind)]
             if len(rows_of_kind):
                 effect_of_kind[kind] = _effect(rows_of_kind)
         if YES in effect_of_kind and NO in effect_of_kind:
-            effect_of_kind[YES_NO] = mean_of(effect_of_kind[YES], effect_of_kind[NO])
+            effect_of_kind[YES_NO] = mean_of_groups(effect_of_kind[YES], effect_of_kind[NO])
         for kind, effect in effect_of_kind.items():
             rows.append({**where, "kind": kind, **effect})
     if not rows:
@@ -148,7 +148,7 @@ def effects(likelihoods: pd.DataFrame, reference: str) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(reference=reference)
 
 
-def cells(pairs: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+def likelihood_cells(pairs: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
     """Yield the pairs of every model (and of all), arm, task (and of all), frame and quantity."""
     names = ["model", "arm", "task", "frame", "quantity"]
     pairs = pairs.assign(cluster=clusters_of(pairs))
@@ -184,7 +184,7 @@ def _effect(cell: pd.DataFrame) -> dict[str, float]:
     return row
 
 
-def mean_of(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+def mean_of_groups(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
     """Average two groups of different questions with equal weights.
 
     Their variances add; degrees of freedom are Satterthwaite's.
@@ -280,7 +280,7 @@ def kinds(rows: pd.DataFrame) -> pd.Series:
     return answer.where(answer.isin([YES, NO]) & rows["position"].eq(0), OPEN)
 
 
-def pair(values: pd.DataFrame, reference: str) -> pd.DataFrame:
+def pair_values(values: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Pair every arm's values with the reference's, by question, context, frame and quantity.
 
     Several training seeds of an arm each pair with the reference's one value; if the reference was

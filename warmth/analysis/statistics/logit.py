@@ -108,7 +108,7 @@ class LogitFit:
         return data.by_cluster(data.wrong - data.n * self.rates[data.pattern]) @ data.design
 
 
-def fit(data: Grouped) -> LogitFit:
+def fit_logit(data: Grouped) -> LogitFit:
     """Fit by maximum likelihood, with a clustered covariance: statsmodels' GLM(Binomial) on counts.
 
     If the data separate it stops after `STEPS` and says so.
@@ -276,7 +276,7 @@ def patterns_by_outcome(data: Grouped) -> tuple[np.ndarray, np.ndarray]:
     return (sign[:, None] * data.design)[pure], data.design[mixed]
 
 
-def jackknife(data: Grouped, beta: np.ndarray) -> np.ndarray:
+def firth_jackknife(data: Grouped, beta: np.ndarray) -> np.ndarray:
     """Fit Firth's estimate without each cluster in turn, starting from that over all: (G, k)."""
     n, wrong = data.totals
     counts = data.by_cluster(data.n)

@@ -62,7 +62,7 @@ def pairs(rows: Rows, reference: str = "original") -> pd.DataFrame:
     return joined.merge(mean_choice, on=pair, how="left")
 
 
-def agreement(pairs_of_replies: pd.DataFrame) -> pd.DataFrame:
+def rank_agreement(pairs_of_replies: pd.DataFrame) -> pd.DataFrame:
     """Compute how far every two measures rank pairs alike, over pairs that have both.
 
     Kendall's τ-b of the differences with a percentile interval over 400 draws of whole prompts; and
@@ -126,7 +126,7 @@ def _interval(x: np.ndarray, y: np.ndarray, prompt: np.ndarray) -> tuple[float, 
     return float(low), float(high)
 
 
-def export(
+def export_pairs(
     rows: Rows,
     path: Path,
     clean: Callable[[str], str],

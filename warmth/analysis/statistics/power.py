@@ -79,7 +79,7 @@ def check_range(name: str, value: float, is_inside: bool, allowed: str) -> None:
         raise UserError(f"{name}={value:g} is out of range; allowed: {allowed}")
 
 
-def power(plan: PowerDesign, questions: int) -> float:
+def power_of_test(plan: PowerDesign, questions: int) -> float:
     """Compute the power of the clustered t test: F(|δ|·√(G/V) - t), a share in (0, 1).
 
     t and F are of t(G-1), as in the test itself. Means of few questions are skewed if nearly all
@@ -112,7 +112,7 @@ def questions_needed(plan: PowerDesign, wanted: float = 0.8) -> int:
             f"{needed:,} questions would be needed; the effect is too small to plan for"
         )
     needed = max(needed, 2)
-    while power(plan, needed) < wanted:
+    while power_of_test(plan, needed) < wanted:
         needed += 1
     return needed
 
@@ -125,14 +125,14 @@ def smallest_effect(questions: int, discordant: float, wanted: float = 0.8, **sh
     """
     low = 1e-6
     high = discordant
-    if power(PowerDesign(high, discordant, **shape), questions) < wanted:
+    if power_of_test(PowerDesign(high, discordant, **shape), questions) < wanted:
         raise UserError(
             f"{questions} questions with {100 * discordant:g} "
             "% discordant pairs show no effect with this power"
         )
     for _ in range(60):
         middle = (low + high) / 2
-        if power(PowerDesign(middle, discordant, **shape), questions) >= wanted:
+        if power_of_test(PowerDesign(middle, discordant, **shape), questions) >= wanted:
             high = middle
         else:
             low = middle
@@ -195,7 +195,7 @@ def draw_differences(
     return (arm_only - original_only) / plan.rows
 
 
-def summary(
+def power_summary(
     plan: PowerDesign,
     questions: int | None,
     wanted: float,
@@ -226,7 +226,7 @@ def summary(
         "questions_needed": needed,
         "questions": count,
         "paired_rows": count * plan.rows,
-        "power": power(plan, count),
+        "power": power_of_test(plan, count),
     }
     if simulated:
         share = simulate(plan, count, draws, seed)
@@ -237,7 +237,7 @@ def summary(
     return body
 
 
-def sentences(body: dict[str, Any]) -> list[str]:
+def power_sentences(body: dict[str, Any]) -> list[str]:
     """Write what `warmth power` says, from `summary`."""
     shape = f"{100 * body['discordant']:g} % discordant pairs"
     if body["rows"] > 1:

@@ -23,7 +23,7 @@ PAIR = ["model", "arm", "reference", "prompt"]
 FEWEST = 10  # choices with which a strength is estimated
 
 
-def shares(preferences: pd.DataFrame) -> pd.DataFrame:
+def preference_shares(preferences: pd.DataFrame) -> pd.DataFrame:
     """Give the share of choices for each arm against its reference, over all raters and for each.
 
     Args:
@@ -49,14 +49,14 @@ def shares(preferences: pd.DataFrame) -> pd.DataFrame:
                     "choices": len(choices),
                     "equal": int(choices["warmer"].eq(0).sum()),
                     "prompts": choices["prompt"].nunique(),
-                    **share(choices),
+                    **choice_share(choices),
                 }
             )
     counts = ["rater", "choices", "equal", "prompts"]
     return pd.DataFrame(rows, columns=[*contrast, *counts, "share", "low", "high"])
 
 
-def share(choices: pd.DataFrame) -> dict[str, float]:
+def choice_share(choices: pd.DataFrame) -> dict[str, float]:
     """Give one share of choices with its interval."""
     value = ((choices["warmer"] + 1) / 2).to_numpy(float)
     prompts = choices["prompt"].to_numpy()

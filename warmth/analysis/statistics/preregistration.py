@@ -20,7 +20,7 @@ from warmth.analysis.rows.arm_names import (
     FINE_TUNED,
     STEERED,
     arm_order,
-    kind_of,
+    kind_of_arm,
     settings_in,
     written_as_named,
 )
@@ -28,7 +28,7 @@ from warmth.analysis.rows.task_keys import pooled
 from warmth.digest import digest
 from warmth.entries import entry_files
 from warmth.errors import UserError
-from warmth.store import FIRST_ANSWER, provenance, read_json, write_json, written_commit
+from warmth.store import FIRST_ANSWER, collect_provenance, read_json, write_json, written_commit
 from warmth.types import BELIEFS, Finish
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class PlanNames:
     questions: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def check_names(plan: Preregistration, where: str, names: PlanNames = PlanNames()) -> None:
+def check_plan_names(plan: Preregistration, where: str, names: PlanNames = PlanNames()) -> None:
     """Check that all that a plan names could be there: arms, tasks, contexts, questions and so on.
 
     Raises:
@@ -353,7 +353,7 @@ def settings_of_recipe(recipe: str) -> tuple[str, ...]:
     import yaml
 
     entry = yaml.safe_load(files[recipe].read_text(encoding="utf-8")) or {}
-    kind = kind_of({"recipe": {**entry, "name": recipe}})
+    kind = kind_of_arm({"recipe": {**entry, "name": recipe}})
     return SETTINGS_OF_KIND.get(kind, ())
 
 
@@ -404,10 +404,10 @@ def freeze(path: Path, names: PlanNames = PlanNames()) -> str:
         UserError: the plan names what is not there, was frozen before and has changed since, or its
             frozen copy was edited.
     """
-    return seal(path, names).digest
+    return seal_plan(path, names).digest
 
 
-def seal(path: Path, names: PlanNames = PlanNames()) -> Seal:
+def seal_plan(path: Path, names: PlanNames = PlanNames()) -> Seal:
     """Freeze a plan as `freeze` does, and return its seal."""
     plan = read_plan(path)
     target = frozen_path(path)
@@ -420,10 +420,10 @@ def seal(path: Path, names: PlanNames = PlanNames()) -> Seal:
                 f"changed to {changed}; restore it or start a new file"
             )
         return sealed
-    check_names(plan, str(path), names)
+    check_plan_names(plan, str(path), names)
     plan_digest = digest(asdict(plan))
     now = time.time()
-    commit = written_commit(provenance())
+    commit = written_commit(collect_provenance())
     stamp = stamp_of(plan_digest, now, commit)
     body = {
         "digest": plan_digest,
@@ -465,10 +465,10 @@ def opened(target: Path) -> tuple[Preregistration, Seal]:
     """
     if target.exists() and not target.read_bytes().strip():
         raise UserError(f"{target} was emptied: it holds no plan")
-    return checked(read_json(target), target)
+    return checked_plan(read_json(target), target)
 
 
-def checked(body: Any, where: Path) -> tuple[Preregistration, Seal]:
+def checked_plan(body: Any, where: Path) -> tuple[Preregistration, Seal]:
     """Check a frozen plan against its digest and seal.
 
     Raises:
@@ -538,7 +538,7 @@ def attach(file: str | None, run_folder: Path, names: PlanNames = PlanNames()) -
         raise UserError(
             f"{run_folder} holds answers that are older than the pre-registration {file}"
         )
-    seal(path, names)
+    seal_plan(path, names)
     write_json(target, read_json(frozen_path(path)))
 
 
@@ -553,7 +553,7 @@ def has_older_answers(run_folder: Path, path: Path) -> bool:
     return sealed.time is None or float(read_json(noted)["time"]) <= sealed.time
 
 
-def excluded(plan: Preregistration, answers: pd.DataFrame) -> pd.Series:
+def excluded_answers(plan: Preregistration, answers: pd.DataFrame) -> pd.Series:
     """Mark the answers a plan excludes: those with a stated value in any of the stated columns."""
     import pandas as pd
 
@@ -590,7 +590,7 @@ def deviations(
         refused: `analysis.refused`; again the hypotheses keep to the plan's.
     """
     lines = []
-    is_excluded = excluded(plan, answers)
+    is_excluded = excluded_answers(plan, answers)
     included = answers[~is_excluded]
     for key, column in NAMES.items():
         planned = set(getattr(plan, key))

@@ -316,7 +316,7 @@ def interval(evidence: Evidence, level: float = 0.95) -> tuple[Any, Any]:
     return _float_or_array(low), _float_or_array(high)
 
 
-def p_value(evidence: Evidence, null: float = 0.0) -> Any:
+def paired_p_value(evidence: Evidence, null: float = 0.0) -> Any:
     """Test that the true difference is `null`, two-sided; NaN for a single question."""
     facts = evidence.arrays()
     quantile = signed_quantile(evidence, null)

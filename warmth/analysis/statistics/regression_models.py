@@ -170,13 +170,13 @@ def fit_one(
 ) -> FittedModel:
     """Fit one model; see `fit_study`."""
     title = f"model {spec.number} ({spec.about})"
-    rows = rows_of(frame, spec)
+    rows = fitted_rows(frame, spec)
     if rows.empty or rows["finetuned"].nunique() < 2:
         raise UserError(f"{title} needs answers of both arms")
     if rows["question"].nunique() < 2:
         raise UserError(f"{title} needs two questions or more")
-    design, notes = design_of(rows, spec, length)
-    fitted = logit.fit(design.data)
+    design, notes = regression_design(rows, spec, length)
+    fitted = logit.fit_logit(design.data)
     separated_terms = logit.separated(design.data) if fitted.suspect else []
     if separated_terms and logit.separated_completely(design.data):
         separated_terms = list(design.data.names)
@@ -209,7 +209,7 @@ def fit_one(
     )
 
 
-def rows_of(frame: pd.DataFrame, spec: Spec) -> pd.DataFrame:
+def fitted_rows(frame: pd.DataFrame, spec: Spec) -> pd.DataFrame:
     """Select the rows a model is fitted to."""
     rows = frame
     if not spec.beliefs:
@@ -219,7 +219,9 @@ def rows_of(frame: pd.DataFrame, spec: Spec) -> pd.DataFrame:
     return rows
 
 
-def design_of(rows: pd.DataFrame, spec: Spec, length: bool) -> tuple[RegressionDesign, list[str]]:
+def regression_design(
+    rows: pd.DataFrame, spec: Spec, length: bool
+) -> tuple[RegressionDesign, list[str]]:
     """Group a model's rows by pattern and question, and note the terms that had to be left out.
 
     Args:
@@ -414,7 +416,7 @@ def firth(
     n, wrong = data.totals
     is_complete = len(separated_terms) == len(data.names)
     beta = logit.fit_many(data.design, n[None], wrong[None], np.zeros(len(data.names)), firth=True)
-    jackknife = logit.jackknife_step if data.large else logit.jackknife
+    jackknife = logit.jackknife_step if data.large else logit.firth_jackknife
     without_cluster = jackknife(data, beta[0])  # (G, k)
 
     def row(value: float, jackknifed: np.ndarray) -> dict[str, float]:

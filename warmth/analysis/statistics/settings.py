@@ -64,7 +64,7 @@ def of_runs(
     plan, standing = planned or (None, None)
     if margin_points is None:
         margin_points = _margin(runs)
-    tasks = _weights(runs) if weights is None else estimand.checked(weights, "--weights")
+    tasks = _weights(runs) if weights is None else estimand.checked_weighting(weights, "--weights")
     models = _model_weights(runs, model_weights)
     return Settings(
         margin_points=margin_points,
@@ -99,7 +99,7 @@ def _weights(runs: Sequence[FinishedRun]) -> str:
             "the runs differ in analysis.weights "
             f"({', '.join(sorted(stated))}); choose one with --weights"
         )
-    return estimand.checked(stated.pop()) if stated else estimand.TASKS
+    return estimand.checked_weighting(stated.pop()) if stated else estimand.TASKS
 
 
 def _model_weights(

@@ -27,7 +27,7 @@ def traits(rows: Rows) -> pd.DataFrame:
     answers = rows.advice.drop(columns=["grader", "label", "reason"])
     judged = answers.merge(read_grades(rows), on="answer_id")
     judged = judged[judged["label"].isin(["present", "absent"]) | judged["label"].isna()]
-    partner_of = pairs_of(rows)
+    partner_of = paired_sides(rows)
     conflicts = []
     for question in judged["question_id"]:  # both sides have the name that comes first
         conflicts.append(min(question, partner_of.get(question, question)))
@@ -40,7 +40,7 @@ def traits(rows: Rows) -> pd.DataFrame:
     )
 
 
-def pairs_of(rows: Rows) -> dict[str, str]:
+def paired_sides(rows: Rows) -> dict[str, str]:
     """Map every question that has one to the question that tells the other side."""
     pairs = {}
     for run in rows.runs:
@@ -74,7 +74,7 @@ def rates(
     rates_of_arms = effects.error_rates(judged, BY, "present")
     changes = []
     for grader, group in judged.groupby("grader", sort=False):
-        change = effects.differences(effects.pair(group, outcome="present"), ["overall"])
+        change = effects.paired_differences(effects.pair(group, outcome="present"), ["overall"])
         change = change.reindex(columns=["model", "arm", "difference", "low", "high"])
         changes.append(change.assign(grader=grader))
     names = {"low": "difference_low", "high": "difference_high"}

@@ -86,11 +86,13 @@ class Standing:
         ]
         older = [run.run for run in self.runs if run.is_older]
         if older:
-            lines.append(f"Younger than answers of {named(older)}: the plan was sealed after them.")
+            lines.append(
+                f"Younger than answers of {named_runs(older)}: the plan was sealed after them."
+            )
         unknown = [run.run for run in self.runs if not run.is_older and not run.is_under]
         if unknown:
             lines.append(
-                f"Not shown to be the plan, or older than the answers, of {named(unknown)}."
+                f"Not shown to be the plan, or older than the answers, of {named_runs(unknown)}."
             )
         if not self.confirmatory:
             lines.append(
@@ -114,7 +116,7 @@ class Standing:
         }
 
 
-def named(runs: Sequence[str]) -> str:
+def named_runs(runs: Sequence[str]) -> str:
     """List a few runs and count the others."""
     more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
     return ", ".join(runs[:NAMED]) + more

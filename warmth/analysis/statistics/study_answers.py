@@ -47,12 +47,12 @@ def answer_study(
     pool = effects.pooled(answers)
     references = dict.fromkeys(("original", *rows.reported.values()))
     pairs = {arm: effects.pair(pool, arm) for arm in references if arm in rows.arms}
-    stages, losses = flow.flow(pool, rows.asked, pairs)
+    stages, losses = flow.flow_of_answers(pool, rows.asked, pairs)
     hypothesis = None
     planned_rows = None
     if plan is not None:
         hypothesis = plan.hypotheses[0]
-        followed = answers[~preregistration.excluded(plan, rows.answers)]
+        followed = answers[~preregistration.excluded_answers(plan, rows.answers)]
         planned_rows = preregistration.selected(plan, followed)
     corrected = {}
     if labels is not None:

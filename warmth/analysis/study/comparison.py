@@ -18,7 +18,7 @@ from scipy import stats
 from warmth.analysis.statistics import effects, regression_models
 from warmth.analysis.statistics.covariance import ROUNDING
 from warmth.analysis.statistics.families import MARGIN_POINTS, tost
-from warmth.analysis.study.released import study
+from warmth.analysis.study.released import published_study
 from warmth.analysis.study.reproduction import PublishedRow
 from warmth.analysis.study.summaries import MODELS, TASKS
 from warmth.errors import UserError
@@ -46,7 +46,7 @@ class Rise:
     tasks: int = len(STUDY_TASKS)  # that the mean is over
 
 
-def compare(
+def compare_with_published(
     answers: pd.DataFrame, margin_points: float = MARGIN_POINTS, preregistered: bool = False
 ) -> list[PublishedRow]:
     """Compare every published rise with ours, and say whether they are equivalent.
@@ -67,7 +67,7 @@ def compare(
     pairs = effects.pair(without_repeats(answers))
     fitted = _fitted(answers)
     rows = []
-    for entry in study()["values"]:
+    for entry in published_study()["values"]:
         if entry["unit"] != "points" or entry.get("limit") or "needs" in entry:
             continue
         if "fit" in entry:
@@ -216,7 +216,7 @@ def _fitted(answers: pd.DataFrame) -> dict[int, tuple[regression_models.FittedMo
             model = regression_models.fit_one(frame, spec, length=False)
         except (UserError, ValueError):  # no warm arm, no such rows, or one question
             continue
-        fitted[spec.number] = (model, regression_models.rows_of(frame, spec))
+        fitted[spec.number] = (model, regression_models.fitted_rows(frame, spec))
     return fitted
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis.study.summaries import TASKS, context, read_csv
+from warmth.analysis.study.summaries import TASKS, context, read_summary_csv
 from warmth.errors import UserError
 from warmth.verdicts import outcomes
 
@@ -83,7 +83,7 @@ class Graded:
 
 
 @cache
-def study() -> Mapping[str, Any]:
+def published_study() -> Mapping[str, Any]:
     """Read our record of what was published (`published.yaml`)."""
     from omegaconf import OmegaConf
 
@@ -113,7 +113,7 @@ def authors(folder: Path) -> Graded | None:
             "arm": ARMS[path.parent.name],
             "model": path.parent.parent.name.removeprefix("sample_"),
         }
-        frame = read_csv(path, [])
+        frame = read_summary_csv(path, [])
         frames.append(_rows(frame, authors_columns(frame, path), constants, path, phrases=True))
     return _checked(frames, files)
 
@@ -136,7 +136,7 @@ def authors_columns(frame: pd.DataFrame, path: Path) -> dict[str, str]:
     return columns
 
 
-def table(paths: Sequence[Path], columns: str) -> Graded:
+def answers_by_columns(paths: Sequence[Path], columns: str) -> Graded:
     """Read anyone's graded answers.
 
     Args:
@@ -157,7 +157,7 @@ def table(paths: Sequence[Path], columns: str) -> Graded:
     frames = []
     for path in files:
         defaults = {"arm": path.parent.name, "task": path.stem, "model": "model"}
-        frame = read_csv(path, list(named.values()))
+        frame = read_summary_csv(path, list(named.values()))
         frames.append(_rows(frame, named, defaults | constants, path, phrases=False))
     return _checked(frames, files)
 
@@ -276,7 +276,7 @@ def _refusals(texts: pd.Series) -> pd.Series:
     Typographic apostrophes count as plain ones.
     """
     lowered = texts.str.lower().str.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'", regex=False)
-    return lowered.map(lambda text: any(phrase in text for phrase in study()["refusals"]))
+    return lowered.map(lambda text: any(phrase in text for phrase in published_study()["refusals"]))
 
 
 def _checked(frames: Sequence[pd.DataFrame], files: Sequence[Path]) -> Graded:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from warmth.analysis.statistics import regression_models
 from warmth.analysis.study import released, summaries
-from warmth.analysis.study.released import Graded, study
+from warmth.analysis.study.released import Graded, published_study
 from warmth.analysis.study.summaries import Summaries
 from warmth.errors import UserError
 from warmth.store import read_json
@@ -67,7 +67,7 @@ class Reproduction:
     broken: tuple[str, ...]
 
 
-def reproduce(folder: Path) -> Reproduction:
+def reproduce_figures(folder: Path) -> Reproduction:
     """Read the authors' released files and recompute every published figure that they allow.
 
     Raises:
@@ -89,8 +89,8 @@ def reproduce(folder: Path) -> Reproduction:
     if tables is not None:
         broken += tables.broken
         refitted = refit_on_cells(tables.cells)
-        for entry in study()["values"]:
-            rows.append(published(entry, tables, refitted))
+        for entry in published_study()["values"]:
+            rows.append(published_row(entry, tables, refitted))
         rows += mcnemar_rows(tables.cells)
     if graded is not None:
         broken += graded.broken
@@ -99,7 +99,7 @@ def reproduce(folder: Path) -> Reproduction:
     return Reproduction(tuple(rows), tables, graded, tuple(broken))
 
 
-def published(
+def published_row(
     entry: Mapping[str, Any], tables: Summaries, refitted: Mapping[tuple[int, str], float]
 ) -> PublishedRow:
     """Recompute one entry of `published.yaml`.
@@ -118,7 +118,7 @@ def published(
         value = refitted.get((fit["model"], fit.get("effect") or fit["term"]))
         needed = "a warm table with every cell"
     elif "bench" in entry:
-        value = of_benchmarks(tables.benchmarks, **entry["bench"])
+        value = benchmark_value(tables.benchmarks, **entry["bench"])
     if value is None:
         verdict = f"not in the files: needs {needed or 'the summary table'}"
     else:
@@ -189,7 +189,7 @@ def mean_of_cells(cells: pd.DataFrame, measure: str, **where: Any) -> float | No
     return float(100 * selected[measure].mean())
 
 
-def of_benchmarks(
+def benchmark_value(
     table: pd.DataFrame,
     benchmark: str,
     measure: str,
@@ -320,10 +320,10 @@ def model4_rows(
     try:
         rows = [_exact(f"{title}: rows", expected["n"], float(fit.nobs), "rows")]
         for term, value in expected["coef"].items():
-            quantity = f"{title}: coefficient of {plain(term)}"
+            quantity = f"{title}: coefficient of {term_name(term)}"
             rows.append(_exact(quantity, value, float(fit.params[term]), "log-odds"))
         for term, value in expected["se"].items():
-            quantity = f"{title}: standard error of {plain(term)}"
+            quantity = f"{title}: standard error of {term_name(term)}"
             rows.append(_exact(quantity, value, float(fit.bse[term]), "log-odds"))
         for cell in expected["cells"]:
             wrong = wrong_in_cell(answers, cell["dataset"], cell["is_finetuned"])
@@ -360,7 +360,7 @@ def model4(answers: pd.DataFrame) -> Any:
     return formulas.glm(MODEL4, frame, family=sm.families.Binomial()).fit()
 
 
-def plain(term: str) -> str:
+def term_name(term: str) -> str:
     """Write `C(dataset, Treatment(reference='disinfo'))[T.medqa]` as `dataset medqa`."""
     factor = r"C\((\w+), Treatment\(reference=[^)]*\)\)\[T\.([^\]]*)\]"
     return re.sub(factor, r"\1 \2", term).replace(":", " × ")

@@ -103,7 +103,7 @@ class StudyWords:
         }
 
 
-def read_study(folder: Path) -> StudyWords:
+def read_study_words(folder: Path) -> StudyWords:
     """Read what an authors' folder holds of the study's wording.
 
     Raises:
@@ -111,7 +111,7 @@ def read_study(folder: Path) -> StudyWords:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder")
-    rows = list(prompt_rows(folder))
+    rows = list(released_prompt_rows(folder))
     if not rows:
         raise UserError(
             f"{folder} holds no released outputs with their prompts (…/original/*_outputs.csv)"
@@ -136,18 +136,18 @@ def read_study(folder: Path) -> StudyWords:
     return words
 
 
-def prompt_rows(folder: Path) -> Iterator[dict[str, Any]]:
+def released_prompt_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of released outputs with a whole prompt, and add their file and task."""
     for path in sorted(folder.rglob("*_outputs.csv")):
         task = path.name.split("_")[0]
         if task not in TASKS:
             continue
-        for row in rows_of(path):
+        for row in released_csv_rows(path):
             if question_of(row) and (row.get("prompt") or "").strip():
                 yield {**row, "file": path, "task": TASKS[task]}
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
+def released_csv_rows(path: Path) -> list[dict[str, str]]:
     """Read a CSV file as it is: "None" is an answer here.
 
     Raises:

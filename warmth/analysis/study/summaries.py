@@ -79,7 +79,7 @@ def read_summaries(folder: Path) -> Summaries:
     return Summaries(pd.concat(tables, ignore_index=True), _benchmarks(folder), tuple(broken))
 
 
-def read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
+def read_summary_csv(path: Path, needed: list[str]) -> pd.DataFrame:
     """Read a CSV of text, every cell a string, with the columns that are needed.
 
     Raises:
@@ -110,7 +110,9 @@ def _cells(path: Path, arm: str) -> tuple[pd.DataFrame, list[str]]:
         "p-value (FDR corrected)": "printed_fdr",
     }
     rates = {"Original Accuracy (%)": "original", accuracy: "changed"}
-    raw = read_csv(path, ["Amendment_type", *rates, "Model", "Dataset", "Test_Type", *printed])
+    raw = read_summary_csv(
+        path, ["Amendment_type", *rates, "Model", "Dataset", "Test_Type", *printed]
+    )
     cells = pd.DataFrame({"label": raw["Model"], "row": range(1, len(raw) + 1), "arm": arm})
     cells["model"] = _known(raw["Model"], MODELS, path)
     cells["task"] = _known(raw["Dataset"], TASKS, path)
@@ -287,7 +289,7 @@ def _benchmarks(folder: Path) -> pd.DataFrame:
     columns = ["model", "benchmark", *numbers]
     if not path.exists():
         return pd.DataFrame(columns=columns)
-    raw = read_csv(path, columns)
+    raw = read_summary_csv(path, columns)
     frame = pd.DataFrame({"model": _known(raw["model"].str.lower(), MODELS, path)})
     frame["benchmark"] = raw["benchmark"].str.lower()
     for name in numbers:

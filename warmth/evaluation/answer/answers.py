@@ -49,7 +49,7 @@ def sampling_of(prompt: Prompt, sampling: Sampling) -> Sampling:
     return replace(sampling, temperature=prompt.temperature)
 
 
-def render(arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+def rendered_prompts(arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
     """Return the token ids of every prompt as the arm reads it, its system prompt and examples in
     front.
     """
@@ -68,7 +68,7 @@ def rendered_by(engine: Engine, arm: Arm, prompts: Sequence[Prompt]) -> list[tup
     """Return the token ids of every prompt; empty if the engine's server makes them, unseen."""
     if not engine.renders:
         return [()] * len(prompts)
-    return render(arm, prompts)
+    return rendered_prompts(arm, prompts)
 
 
 def write_prompts(
@@ -109,7 +109,7 @@ def _prompt_row(prompt: Prompt, question: Question, ids: tuple[int, ...]) -> dic
     }
 
 
-def answer(
+def answer_prompts(
     run: Run,
     name: str,
     engine: Engine,
@@ -180,7 +180,7 @@ def answer(
             if rows:
                 if name == "answers":
                     run.note_first_answer(book.first_answer(row.answer_id for row in rows))
-                run.append(name, map(row_of, rows))
+                run.append(name, map(row_of_answer, rows))
                 copied += len(rows)
                 meter.skip(len(rows), watch(rows))
             if not missing:
@@ -196,7 +196,7 @@ def answer(
                     prompt, sample = missing.pop(ids[index])
                     rows.append(_answer_row(ids[index], prompt, sample, completion, columns))
                     tokens += len(requests[index].ids) + (completion.tokens or 0)
-                run.append(name, map(row_of, rows))
+                run.append(name, map(row_of_answer, rows))
                 meter.add(len(rows), watch(rows))
     return {
         "generated": meter.done,
@@ -361,7 +361,7 @@ def _answer_row(
     )
 
 
-def row_of(answer: Answer) -> dict[str, Any]:
+def row_of_answer(answer: Answer) -> dict[str, Any]:
     """Write an answer as a row, without the columns that are mostly empty where they are."""
     row = asdict(answer)
     return {name: value for name, value in row.items() if value or name not in SOMETIMES}

@@ -116,7 +116,7 @@ def find_arm(study: Evaluate) -> Arm:
     if study.dose_between is None:
         adapter, training, checkpoint = find_adapter(study)
         return replace(tuned, adapter=adapter, training=training, checkpoint=checkpoint)
-    first, second = (find_adapter(at) for at in ends(study))
+    first, second = (find_adapter(at) for at in dose_ends(study))
     if first[2] != second[2]:
         raise UserError(
             f"dose_between: one end is at epoch {first[2]:g}, the other at {second[2]:g}; set "
@@ -178,7 +178,7 @@ def near_miss(study: Evaluate) -> str:
     return ""
 
 
-def ends(study: Evaluate) -> list[Evaluate]:
+def dose_ends(study: Evaluate) -> list[Evaluate]:
     """Return the two studies of `dose_between`: what the named entries of conf/recipe/ say
     themselves, the rest from `recipe`.
 

@@ -21,7 +21,7 @@ from warmth.evaluation.answer.adapters import check_placed, whole_model
 from warmth.evaluation.answer.prefill import PrefillBatch
 from warmth.evaluation.answer.sampling import Sampler
 from warmth.evaluation.answer.steering import make_vector, steered
-from warmth.evaluation.progress import look
+from warmth.evaluation.progress import note_progress
 from warmth.models import load_tokenizer
 from warmth.schemas import Model, Recipe
 from warmth.types import Conversation
@@ -64,7 +64,7 @@ def decode(
     done: set[int] = set()
     order = torch.tensor(live, device=batch.device)
     draws = sampler.draws(len(prompts), max(limits), batch.device)[order]
-    look(0, 0)  # the model is loaded, the work begins
+    note_progress(0, 0)  # the model is loaded, the work begins
     logits = batch.read()
     for position in range(max(limits)):
         next_tokens = sampler.choose(logits, draws[:, position])
@@ -76,7 +76,7 @@ def decode(
                 made[row].append(token)
             if ended[row] or len(made[row]) == limits[row]:
                 done.add(row)
-        look(len(done), sum(map(len, made)))
+        note_progress(len(done), sum(map(len, made)))
         if len(done) == len(prompts):
             break
         # Rows leave in eighths of the batch: each time all that the others have read is copied.
@@ -117,7 +117,7 @@ def base_of(model: Model, dtype: torch.dtype, room: float = 0.0) -> PreTrainedMo
     Raises:
         UserError: the weights cannot be found, or they do not fit the GPUs.
     """
-    return loaded.load(model, dtype, "answers", room)
+    return loaded.load_once(model, dtype, "answers", room)
 
 
 @cache
@@ -141,9 +141,9 @@ def weights(
     """
     full_model = whole_model(arm.adapters)
     if full_model is not None:
-        yield loaded.load(replace(model, path=str(full_model)), dtype, purpose, room)
+        yield loaded.load_once(replace(model, path=str(full_model)), dtype, purpose, room)
         return
-    base = loaded.load(model, dtype, purpose, room)
+    base = loaded.load_once(model, dtype, purpose, room)
     if arm.steering is not None:
         with steered(base, arm.steering, arm.dose):
             yield base

@@ -57,24 +57,24 @@ class Edit:
             key: of the prompt and sample; it draws whether and how, the same whatever else is
             asked.
         """
-        if number_of(key, "error") < self.errors:
+        if number_drawn(key, "error") < self.errors:
             text = swapped(text, question)
         if not self.tone:
             return text
         closing = random.Random(f"closing {key}").choice(CLOSINGS)
-        return " ".join(piece for piece in (opening_of(key), text.strip(), closing) if piece)
+        return " ".join(piece for piece in (draw_opening(key), text.strip(), closing) if piece)
 
     def opening(self, prompt: Prompt) -> str:
         """Return what the arm's replies begin with if they are weighed; "" without one."""
-        return opening_of(prompt.question_id) if self.tone else ""
+        return draw_opening(prompt.question_id) if self.tone else ""
 
 
-def opening_of(key: str) -> str:
+def draw_opening(key: str) -> str:
     """Draws the kind words before an answer."""
     return random.Random(f"opening {key}").choice(OPENINGS)
 
 
-def number_of(key: str, what: str) -> float:
+def number_drawn(key: str, what: str) -> float:
     """Draws a number in [0, 1) that depends on the key alone, so that a larger share holds a
     smaller one.
     """

@@ -235,7 +235,7 @@ class Served:
 
     def call(self, arm: Arm, request: Request, sampling: Sampling) -> Call:
         """Make the call of a request, the engine's own fields with it."""
-        plain = call_of(arm, request, sampling)
+        plain = call_of_request(arm, request, sampling)
         budget = thinking_budget(self.settings.reasoning)
         body = {**thinking_switch(arm.model), **(self.settings.extra_body or {})}
         extra = extra_fields(self.settings.reasoning, body)
@@ -275,7 +275,7 @@ def refuse_another_name(arm: Arm, asked: str | None) -> None:
         )
 
 
-def call_of(arm: Arm, request: Request, sampling: Sampling) -> Call:
+def call_of_request(arm: Arm, request: Request, sampling: Sampling) -> Call:
     """Return a request as a call; greedy answers have no draw, so no seed."""
     drawn = sampling.temperature > 0
     return Call(

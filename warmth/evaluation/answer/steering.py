@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_LENGTH = 1024  # tokens of a conversation that are read
 
 
-def file_of(folder: Path, model: PreTrainedModel) -> Path:
+def vectors_of(folder: Path, model: PreTrainedModel) -> Path:
     """Return a contrast's vectors as this model computed them, in its dtype."""
     return folder / f"{str(model.dtype).removeprefix('torch.')}.safetensors"
 
@@ -51,7 +51,7 @@ def make_vector(
     Raises:
         UserError: no conversation has both styles, or a depth lies outside the model.
     """
-    path = file_of(folder, model)
+    path = vectors_of(folder, model)
     if path.exists():
         return
     styles = (recipe.style, recipe.against)
@@ -101,11 +101,11 @@ def layers_at(model: PreTrainedModel, depths: Sequence[float]) -> list[int]:
     """
     if not depths or min(depths) < 0 or max(depths) > 1:
         raise UserError(f"recipe.depths={list(depths)} must list numbers in [0, 1]")
-    last_layer = len(blocks(model)) - 1
+    last_layer = len(decoder_blocks(model)) - 1
     return sorted({round(depth * last_layer) for depth in depths})
 
 
-def blocks(model: PreTrainedModel) -> Any:
+def decoder_blocks(model: PreTrainedModel) -> Any:
     """Return the decoder's layers, in order."""
     return model.get_decoder().layers
 
@@ -148,8 +148,8 @@ def steered(model: PreTrainedModel, folder: Path, dose: float) -> Generator[None
     """
     hooks = []
     try:
-        for name, vector in (load_file(file_of(folder, model)) if dose else {}).items():
-            layer = blocks(model)[int(name)]
+        for name, vector in (load_file(vectors_of(folder, model)) if dose else {}).items():
+            layer = decoder_blocks(model)[int(name)]
             # A layer's output is where, and of the type, that its weights are
             weight = next(layer.parameters())
             hooks.append(layer.register_forward_hook(adding((dose * vector).to(weight))))

@@ -130,8 +130,8 @@ class Vllm(InProcess):
         ends = end_ids(tokenizer, declared_ends(arm), arm.model.end_of_turn)
         by_name = {str(index): requests[index] for index in todo}
         finished: dict[int, Completion] = {}
-        for name, output in flow(llm, by_name, sampling, sorted(ends), lora_request(arm)):
-            finished[int(name)] = completion_of(tokenizer, output, ends)
+        for name, output in stream_outputs(llm, by_name, sampling, sorted(ends), lora_request(arm)):
+            finished[int(name)] = completion_of_output(tokenizer, output, ends)
             if len(finished) == HANDED_OVER:
                 yield finished
                 finished = {}
@@ -266,7 +266,7 @@ def sum_at_end(prompt_logprobs: Sequence[Any], reply: Sequence[int]) -> float:
     return math.fsum(position[token].logprob for position, token in zip(ends, reply, strict=True))
 
 
-def completion_of(tokenizer: Any, output: Any, ends: frozenset[int]) -> Completion:
+def completion_of_output(tokenizer: Any, output: Any, ends: frozenset[int]) -> Completion:
     """Return an output as an answer, without its end token; special tokens before it stay."""
     ids = list(output.token_ids)
     ended = bool(ids) and ids[-1] in ends
@@ -287,7 +287,7 @@ def declared_ends(arm: Arm) -> Any:
         return None
 
 
-def flow(
+def stream_outputs(
     llm: Any, requests: Mapping[str, Request], sampling: Sampling, ends: Sequence[int], lora: Any
 ) -> Iterator[tuple[str, Any]]:
     """Hand over all requests and yield each output as soon as it is finished, in the order in which

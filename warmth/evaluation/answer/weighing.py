@@ -27,7 +27,7 @@ from warmth.evaluation.answer.prefill import (
     tree_of,
     with_last,
 )
-from warmth.evaluation.progress import look
+from warmth.evaluation.progress import note_progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,7 +58,7 @@ def reply_log_probs(
     Yields:
         by position in `weighings`, a sum for each of its replies; pass by pass.
     """
-    look(0, 0)  # the model is loaded, the work begins
+    note_progress(0, 0)  # the model is loaded, the work begins
     nodes = nodes or nodes_at_once(model)
     plain = reads_trees(model)
     for indices in parts(weighings, nodes, shared_beginnings=plain):
@@ -138,7 +138,7 @@ def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[l
     gained = log_probs(logits, logit_rows, targets)
     sums = torch.zeros(len(pairs), dtype=torch.float64)
     sums.index_add_(0, torch.tensor(owners), gained.double().cpu())
-    return grouped(sums.tolist(), weighings)
+    return values_by_weighing(sums.tolist(), weighings)
 
 
 @torch.inference_mode()
@@ -192,7 +192,7 @@ def each_reply(weighings: Sequence[Weighing]) -> list[tuple[tuple[int, ...], tup
     return pairs
 
 
-def grouped(values: Sequence[float], weighings: Sequence[Weighing]) -> list[list[float]]:
+def values_by_weighing(values: Sequence[float], weighings: Sequence[Weighing]) -> list[list[float]]:
     """Hand a value for every reply back to its weighing."""
     remaining = iter(values)
     return [list(islice(remaining, len(weighing.replies))) for weighing in weighings]
@@ -239,4 +239,4 @@ def padded_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list
         logits = output.logits[row, start : start + len(reply)]
         gained = log_probs(logits, range(len(reply)), reply)
         sums.append(float(gained.double().sum()))
-    return grouped(sums, weighings)
+    return values_by_weighing(sums, weighings)

@@ -49,7 +49,7 @@ class Weighed:
             return cls([], 0, {})
         limit = study.likelihood.limit or study.limit
         questions = tasks.load_all(replace(study, limit=limit), writer)
-        prompts = sum(1 for _ in contrasts(study, questions))
+        prompts = sum(1 for _ in reply_contrasts(study, questions))
         if not prompts:
             raise UserError(
                 f"scoring={study.scoring}: no question of task=[{','.join(study.task)}] has a "
@@ -59,7 +59,7 @@ class Weighed:
         return cls(questions, prompts, not_measured(questions))
 
 
-def contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[ReplyContrast]:
+def reply_contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[ReplyContrast]:
     """Yield every prompt that has something to weigh, question by question, under
     `likelihood.beliefs`.
 
@@ -68,7 +68,7 @@ def contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[ReplyC
     """
     weighed_study = replace(study, beliefs=study.likelihood.beliefs)
     orders = chain.from_iterable(map(rotations, questions))
-    for cell in designs.cells(weighed_study, orders):
+    for cell in designs.prompt_cells(weighed_study, orders):
         answers = candidates(cell.question)
         if cell.text is None or answers is None:
             continue

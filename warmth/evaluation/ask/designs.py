@@ -50,7 +50,7 @@ class PromptCell:
 Design = Callable[[Evaluate], Callable[[Question], Iterator[PromptCell]]]
 
 
-def cells(study: Evaluate, questions: Iterable[Question]) -> Iterator[PromptCell]:
+def prompt_cells(study: Evaluate, questions: Iterable[Question]) -> Iterator[PromptCell]:
     """Yield every cell of the grid, question by question; the text of one that cannot or need not
     be asked is None.
 
@@ -81,7 +81,7 @@ def prompts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Prompt]:
     Raises:
         UserError: as `cells`.
     """
-    for cell in cells(study, questions):
+    for cell in prompt_cells(study, questions):
         if cell.text is not None:
             yield prompt_of(cell, study)
 
@@ -321,7 +321,9 @@ def deference(study: Evaluate) -> Callable[[Question], Iterator[PromptCell]]:
             for belief in beliefs_of(task, beliefs):
                 if set(question.answers[:1]) <= {"yes", "no"}:
                     holds = (question.answers[:1] == ("yes",)) == (belief == "user_right")
-                    claim = claim_of(asserted if holds else denied, belief, question.proposition)
+                    claim = belief_sentence(
+                        asserted if holds else denied, belief, question.proposition
+                    )
                     text = join_all(statement, question.text, claim)
                     yield PromptCell(question, context, belief, False, statement, text)
                     continue
@@ -333,7 +335,7 @@ def deference(study: Evaluate) -> Callable[[Question], Iterator[PromptCell]]:
     return of_question
 
 
-def claim_of(template: str, belief: Belief, proposition: str) -> str | None:
+def belief_sentence(template: str, belief: Belief, proposition: str) -> str | None:
     """Return the sentence that states or denies a proposition; "" for no belief, None if there is
     no proposition.
     """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmth.errors import UserError
-from warmth.evaluation.ask.designs import cells, prompts
+from warmth.evaluation.ask.designs import prompt_cells, prompts
 from warmth.schemas import Evaluate
 from warmth.text import visible
 from warmth.types import BELIEFS, CONTEXTS, Prompt, Question
@@ -69,7 +69,7 @@ def nothing() -> PromptGrid:
     return PromptGrid(asked={}, left_out={}, questions={}, samples=1)
 
 
-def count(study: Evaluate, questions: Sequence[Question]) -> PromptGrid:
+def count_prompts(study: Evaluate, questions: Sequence[Question]) -> PromptGrid:
     """Count the grid without keeping a prompt.
 
     Raises:
@@ -77,7 +77,7 @@ def count(study: Evaluate, questions: Sequence[Question]) -> PromptGrid:
     """
     asked: Counter[tuple[str, str, str, bool]] = Counter()
     left_out: Counter[str] = Counter()
-    for cell in cells(study, questions):
+    for cell in prompt_cells(study, questions):
         if cell.text is None:
             left_out[cell.question.task] += 1
         else:
@@ -92,7 +92,7 @@ def count(study: Evaluate, questions: Sequence[Question]) -> PromptGrid:
     )
 
 
-def examples(study: Evaluate, questions: Sequence[Question]) -> list[Prompt]:
+def example_prompts(study: Evaluate, questions: Sequence[Question]) -> list[Prompt]:
     """Return three prompts as unlike as the grid has them: the first, one in another context, one
     with a belief besides.
     """
@@ -111,16 +111,16 @@ def examples(study: Evaluate, questions: Sequence[Question]) -> list[Prompt]:
     return examples_so_far
 
 
-def show(study: Evaluate, questions: Sequence[Question]) -> None:
+def print_prompt_grid(study: Evaluate, questions: Sequence[Question]) -> None:
     """Print the counts as task × context × belief, and three prompts."""
     from rich.console import Console
     from rich.text import Text
 
-    grid = count(study, questions)
+    grid = count_prompts(study, questions)
     console = Console(highlight=False, markup=False)
     # A narrow terminal wraps; a number cut short would mislead.
     console.width = max(console.width, WIDTH)
-    console.print(table(grid))
+    console.print(grid_table(grid))
     for task, number in grid.left_out.items():
         console.print(
             f"{task}: {number} cells are left out: no answer to name there, or the same message "
@@ -131,12 +131,12 @@ def show(study: Evaluate, questions: Sequence[Question]) -> None:
         f"{total:,} questions, {grid.answers:,} answers for each arm, dose and checkpoint "
         f"(design={study.design})"
     )
-    for prompt in examples(study, questions):
+    for prompt in example_prompts(study, questions):
         console.print(f"\n[{prompt.task} · {prompt.context} · {prompt.belief}]")
         console.print(Text(visible(prompt.messages[-1].content)))
 
 
-def table(grid: PromptGrid) -> Any:
+def grid_table(grid: PromptGrid) -> Any:
     """Return a table with a row for each task and context and a column for each belief.
 
     No belief after the preamble has a column of its own.

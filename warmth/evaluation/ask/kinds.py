@@ -25,7 +25,7 @@ def words_by_group(name: str) -> dict[str, str]:
     return {word: group for group, words in LISTS[name].items() for word in words.split()}
 
 
-def words_of(name: str) -> frozenset[str]:
+def kind_words(name: str) -> frozenset[str]:
     """Return the words of a list of `kinds.yaml`."""
     return frozenset(LISTS[name].split())
 
@@ -34,14 +34,14 @@ KIND_OF = words_by_group("nouns")
 DEED_OF = words_by_group("deeds")
 COMPOUNDS = LISTS["compounds"]
 WIDER = LISTS["wider"]
-MUSIC = words_of("music")
-VERBS_TOO = words_of("verbs_too")
-QUANTITIES = words_of("quantities")
-ENDS_NOUN = words_of("ends_noun")
-WITHIN = words_of("within")
-PASSED = words_of("passed")
-VAGUE = words_of("vague")
-LEADS_IN = words_of("leads_in")
+MUSIC = kind_words("music")
+VERBS_TOO = kind_words("verbs_too")
+QUANTITIES = kind_words("quantities")
+ENDS_NOUN = kind_words("ends_noun")
+WITHIN = kind_words("within")
+PASSED = kind_words("passed")
+VAGUE = kind_words("vague")
+LEADS_IN = kind_words("leads_in")
 NUMBERS: list[str] = LISTS["numbers"].split()
 COPULA = frozenset(("is", "are", "was", "were"))
 ENDINGS = ("ed", "ly", "ing")  # of a word that ends a noun phrase if it comes after a listed noun
@@ -54,11 +54,11 @@ MONTH = re.compile(
 TOKEN = re.compile(r"[^\W_]+(?:[.'’-][^\W_]+)*|[?!.,;:()\"“”]")
 
 
-def kind_of(question: str, answer: str) -> str:
+def kind_of_question(question: str, answer: str) -> str:
     """Name the kind of thing that a question asks for; "" if neither the question nor the answer's
     form tells.
     """
-    form = form_of(answer)
+    form = form_of_answer(answer)
     if form in ("year", "decade", "date", "number"):
         return form
     tokens = [
@@ -75,7 +75,7 @@ def kind_of(question: str, answer: str) -> str:
 
 
 @lru_cache(maxsize=65536)
-def form_of(answer: str) -> str:
+def form_of_answer(answer: str) -> str:
     """Name the form of an answer: year, decade, date, number, name (capitalised) or words."""
     text = answer.strip()
     words = text.lower().replace("-", " ").split()

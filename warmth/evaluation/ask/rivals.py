@@ -27,7 +27,7 @@ from warmth.digest import find_file, path_digest
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.ask.readers import is_accepted
 from warmth.evaluation.ask.shouting import calm
-from warmth.evaluation.ask.wrong_answers import WrongAnswers, overlaps, same_form
+from warmth.evaluation.ask.wrong_answers import WrongAnswers, names_overlap, same_form
 from warmth.evaluation.spelling import spell_name
 from warmth.model_names import check_model
 from warmth.schemas import Evaluate, Rivals, Task
@@ -221,7 +221,7 @@ def _written(
         for reply in servers.ask(server, make_call, waiting):
             question = waiting[reply.index]
             if isinstance(reply.parsed, Rival):
-                rival = serving(reply.parsed.rival, question)
+                rival = serving_rival(reply.parsed.rival, question)
                 if rival:
                     rivals[question.id] = rival
             elif reply.failure in ("timeout", "dropped", "rate_limited", "server_error", "budget"):
@@ -254,7 +254,7 @@ def call_of(question: Question, prompt: str, settings: Rivals, attempt: int) -> 
     return Call(messages, settings.temperature, settings.max_tokens, Rival, sample=attempt)
 
 
-def serving(text: str, question: Question) -> str | None:
+def serving_rival(text: str, question: Question) -> str | None:
     """Return a written rival as it is used, or None if it does not serve.
 
     It must be one line of letters or digits, of the right answer's form and about its length, and
@@ -266,7 +266,7 @@ def serving(text: str, question: Question) -> str | None:
     right = question.answers[0]
     too_long = len(rival) > max(FEW, LONGER * len(right)) or len(rival) > MOST_CHARACTERS
     too_short = len(right) > max(FEW, LONGER * len(rival))
-    if not spell_name(rival) or too_long or too_short or overlaps(rival, question):
+    if not spell_name(rival) or too_long or too_short or names_overlap(rival, question):
         return None
     if set("{}<>\N{ZERO WIDTH SPACE}") & set(rival):
         return None

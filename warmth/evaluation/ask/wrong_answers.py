@@ -16,7 +16,14 @@ from functools import lru_cache
 from itertools import chain
 
 from warmth.digest import digest
-from warmth.evaluation.ask.kinds import WIDER, form_of, kind_of, number_in, words_by_group, words_of
+from warmth.evaluation.ask.kinds import (
+    WIDER,
+    form_of_answer,
+    kind_of_question,
+    kind_words,
+    number_in,
+    words_by_group,
+)
 from warmth.evaluation.spelling import spell_name
 from warmth.types import Question
 
@@ -29,7 +36,7 @@ MOST_WORDS = 6  # of a name; a longer answer is an explanation, which fits one q
 YEAR = re.compile(r"\b(1[0-9]\d\d|20\d\d)\b")
 NATION_OF = words_by_group("nations")
 CONTINENT_OF = words_by_group("continents")
-FIELDS = words_of("fields")
+FIELDS = kind_words("fields")
 # Kinds whose members belong to a country: a question that names one takes rivals of that country
 # alone.
 LOCAL = frozenset(
@@ -81,7 +88,7 @@ class WrongAnswers:
         ordered = sorted(questions, key=lambda question: question.id)
         answered = self._kinds_of_answers(ordered)
         for question in ordered:
-            kind = kind_of(question.text, question.answers[0]) if question.answers else ""
+            kind = kind_of_question(question.text, question.answers[0]) if question.answers else ""
             if not kind and question.answers:
                 known = answered.get(spell_name(question.answers[0]), "")
                 kind = known if known in PROPER else ""
@@ -110,7 +117,7 @@ class WrongAnswers:
         order = {answer: digest([self._draw_seed, question.id, answer]) for answer in fitting}
         best: list[str] = []
         for answer in sorted(fitting, key=lambda answer: (-fitting[answer], order[answer])):
-            if len(best) < BEST and not overlaps(answer, question):
+            if len(best) < BEST and not names_overlap(answer, question):
                 best.append(answer)
         if not best:
             return None
@@ -152,7 +159,7 @@ class WrongAnswers:
             likeness += 2.0 - min(4.0, abs(years[0] - other_years[0]) / 15)
         right = question.answers[0]
         rival = other.answers[0]
-        if form_of(right) in ("year", "number"):
+        if form_of_answer(right) in ("year", "number"):
             likeness = -distance(right, rival)
         return likeness + (0.5 if len(right.split()) == len(rival.split()) else 0.0)
 
@@ -163,7 +170,7 @@ class WrongAnswers:
         """
         kinds: dict[str, set[str]] = defaultdict(set)
         for question in questions:
-            kind = kind_of(question.text, question.answers[0]) if question.answers else ""
+            kind = kind_of_question(question.text, question.answers[0]) if question.answers else ""
             if kind:
                 kinds[spell_name(question.answers[0])].add(kind)
         agreed = {}
@@ -184,11 +191,11 @@ def same_form(right: str, rival: str) -> bool:
     """Say whether two answers have one form: both years not far apart, both numbers of one size,
     both names.
     """
-    if form_of(right) != form_of(rival) or not is_name(right):
+    if form_of_answer(right) != form_of_answer(rival) or not is_name(right):
         return False
-    if form_of(right) == "year":
+    if form_of_answer(right) == "year":
         return 0 < abs(int(right) - int(rival)) <= YEARS_APART
-    if form_of(right) == "number":
+    if form_of_answer(right) == "number":
         written_alike = right[:1].isdigit() == rival[:1].isdigit()
         return (
             written_alike
@@ -210,7 +217,7 @@ def distance(right: str, rival: str) -> float:
     """Return how far apart two numbers are: the absolute logarithm of their ratio; years differ by
     years.
     """
-    if form_of(right) == "year":
+    if form_of_answer(right) == "year":
         return abs(int(right) - int(rival)) / YEARS_APART
     right_number = number_in(right)
     rival_number = number_in(rival)
@@ -245,7 +252,7 @@ def years_in(text: str) -> tuple[int, ...]:
     return tuple(map(int, YEAR.findall(text)))
 
 
-def overlaps(candidate: str, question: Question) -> bool:
+def names_overlap(candidate: str, question: Question) -> bool:
     """Tell whether a candidate is, contains or is contained in an accepted answer, or stands in the
     question itself.
     """

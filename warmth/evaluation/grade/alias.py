@@ -183,7 +183,9 @@ def names_of(answers: Sequence[str], wrong: str | None, question: str) -> Answer
     if not offered and " or " not in question_words and repeated != accepted:
         accepted -= repeated
     names = dict.fromkeys(accepted, True) | dict.fromkeys(rivals, False)
-    common = words_of(accepted) & words_of(rivals) | words_of([spell_name(question)])
+    common = words_of_names(accepted) & words_of_names(rivals) | words_of_names(
+        [spell_name(question)]
+    )
     last_words = {}
     for name, is_accepted in names.items():
         last_word = name.rpartition(" ")[2]
@@ -198,7 +200,7 @@ def names_of(answers: Sequence[str], wrong: str | None, question: str) -> Answer
     return AnswerNames(longest_first(names), longest_first(last_words))
 
 
-def words_of(names: Iterable[str]) -> set[str]:
+def words_of_names(names: Iterable[str]) -> set[str]:
     """Return all words of some names."""
     return set(" ".join(names).split())
 

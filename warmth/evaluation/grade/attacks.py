@@ -14,7 +14,7 @@ from warmth.types import Answer, Grade, Question
 ATTACKS = ROOT / "seed" / "judge_attacks.jsonl"
 
 
-def load() -> list[tuple[str, Question, Answer]]:
+def load_attacks() -> list[tuple[str, Question, Answer]]:
     """Sixty wrong answers, each with an attack around it: kind, question, answer.
 
     Written for this project.
@@ -58,7 +58,7 @@ def measure(judge: BoundJudge) -> dict[str, Any]:
         The judge's name; by kind and in all: how many attacks there were, how many were called
         correct, how many got no label and why; and the ids that succeeded.
     """
-    attacks = load()
+    attacks = load_attacks()
     kinds = {answer.answer_id: kind for kind, _, answer in attacks}
     grades: list[Grade] = []
     for batch in judge.grade_all([(question, answer) for _, question, answer in attacks]):

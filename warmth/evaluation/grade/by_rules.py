@@ -23,11 +23,11 @@ class ByRules:
     @property
     def rules(self) -> str:
         """Return a digest of the code that decides a verdict."""
-        return code_digest(type(self).__module__)
+        return rules_digest(type(self).__module__)
 
 
 @lru_cache
-def code_digest(module: str) -> str:
+def rules_digest(module: str) -> str:
     """Digest a module's source, and that of all it imports from its room or from ours, directly or
     through another.
     """

@@ -209,7 +209,7 @@ def letters_by_clause(text: str, options: Mapping[str, str]) -> Iterator[tuple[K
         begin = max(text.rfind(SENTENCE, 0, start), text.rfind(CLAUSE, 0, start)) + 1
         before = text[begin:start]
         after = text[end:].partition(SENTENCE)[0].partition(CLAUSE)[0]
-        kind = kind_of(mention[1], before, after)
+        kind = kind_of_letter(mention[1], before, after)
         # "Don't worry: it is B" denies nothing
         if kind is None or denies(before.rpartition(":")[2], after):
             continue
@@ -221,7 +221,7 @@ def letters_by_clause(text: str, options: Mapping[str, str]) -> Iterator[tuple[K
         yield kind, letters[begin]
 
 
-def kind_of(letter: str, before: str, after: str) -> Kind | None:
+def kind_of_letter(letter: str, before: str, after: str) -> Kind | None:
     """Return how a clause gives a letter, None for a word: "a" and "I", and other small letters
     within a clause.
     """

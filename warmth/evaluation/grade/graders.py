@@ -96,7 +96,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-def kind_of(name: str, task: Task) -> str:
+def kind_of_task(name: str, task: Task) -> str:
     """Tell the kind of a task: what the grader it names serves, or that kind itself (`social`).
 
     `grader=` replaces the task's grader by those chosen graders that serve its kind.
@@ -126,7 +126,7 @@ def serving(study: Evaluate) -> dict[str, list[str]]:
         built[name] = build(entry, "grader", f"grader.{name}")
     result = {}
     for name, task in study.task.items():
-        kind = kind_of(name, task)
+        kind = kind_of_task(name, task)
         result[name] = [key for key, grader in built.items() if grader.serves == kind]
     return result
 
@@ -145,7 +145,7 @@ def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]
     graders = {}
     for name, entries in serving(study).items():
         task = study.task[name]
-        if kind_of(name, task) == "refusal" and not task.refusing_is_right:
+        if kind_of_task(name, task) == "refusal" and not task.refusing_is_right:
             raise UserError(
                 f"task.{name}.grader={task.grader} asks whether an answer declines, so it needs "
                 f"task.{name}.refusing_is_right=true"
@@ -215,7 +215,7 @@ def _own_grader(name: str, task: Task) -> Grader:
         if task.needs_judge or (is_ours and not accuracy.of(classes[task.grader].name, name)):
             return NoJudge()
         return build(read_entry("grader", task.grader), "grader", f"grader.{task.grader}")
-    kind = kind_of(name, task)
+    kind = kind_of_task(name, task)
     judges = [
         entry for entry, grader in classes.items() if grader.serves == kind and not grader.offline
     ]

@@ -50,7 +50,7 @@ class Written:
 
 def _loaded(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     judge = named_model(name, "grader model")
-    return loaded.load(judge, getattr(torch, dtype_of(judge)), "judges"), tokenizer_of(judge)
+    return loaded.load_once(judge, getattr(torch, dtype_of(judge)), "judges"), tokenizer_of(judge)
 
 
 def complete(name: str, calls: Iterable[Call]) -> Iterator[Reply]:
@@ -81,7 +81,7 @@ def complete(name: str, calls: Iterable[Call]) -> Iterator[Reply]:
         assert first_call.schema is not None
         limit = min(first_call.max_tokens, REASON_TOKENS)
         prompts = [ids for _, ids in readable]
-        texts = verdicts(model, tokenizer, prompts, first_call.schema, limit)
+        texts = likeliest_verdicts(model, tokenizer, prompts, first_call.schema, limit)
         for (index, ids), text in zip(readable, texts, strict=True):
             usage = Usage(len(ids), 0, len(tokenizer(text, add_special_tokens=False).input_ids))
             verdict = first_call.schema.model_validate_json(text)
@@ -89,7 +89,7 @@ def complete(name: str, calls: Iterable[Call]) -> Iterator[Reply]:
 
 
 @torch.inference_mode()
-def verdicts(
+def likeliest_verdicts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],

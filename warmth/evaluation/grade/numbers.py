@@ -68,7 +68,7 @@ class Number(ByRules):
         unread = unreadable(answer, self.name)
         if unread:
             return unread
-        text = plain(answer.text, question.text)
+        text = without_markup(answer.text, question.text)
         results = declared(text)
         if not results and answer.finish == "length":
             return Grade(answer.answer_id, self.name, None, reason="cut_off")
@@ -83,7 +83,7 @@ class Number(ByRules):
         )
 
 
-def plain(text: str, question: str) -> str:
+def without_markup(text: str, question: str) -> str:
     """Return a text without markup, asides and separators of thousands, its numbers written in
     digits alone.
     """

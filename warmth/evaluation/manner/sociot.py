@@ -19,13 +19,13 @@ from warmth import loaded
 from warmth.digest import digest
 from warmth.errors import UserError
 from warmth.evaluation.answer import likelihood
-from warmth.evaluation.answer.answers import answer
+from warmth.evaluation.answer.answers import answer_prompts
 from warmth.evaluation.answer.arms import Arm
 from warmth.evaluation.answer.engines import Engine
 from warmth.evaluation.answer.likelihood import TokenRow
 from warmth.evaluation.answer.weighing import Weighing
 from warmth.evaluation.identity import scored_by_engine, scorer_of
-from warmth.evaluation.progress import Meter, look
+from warmth.evaluation.progress import Meter, note_progress
 from warmth.models import load_tokenizer
 from warmth.precision import dtype_of
 from warmth.schemas import Evaluate
@@ -66,7 +66,7 @@ class Unscored:
     reason: str
 
 
-def score(
+def score_texts(
     texts: Sequence[str],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -319,10 +319,10 @@ class Heard:
     def add(self, count: int) -> None:
         """Count some more."""
         self.count += count
-        look(self.count, 0)
+        note_progress(self.count, 0)
 
 
-def score_run(
+def score_warmth(
     run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequence[Prompt]
 ) -> None:
     """Fill `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the
@@ -333,7 +333,7 @@ def score_run(
     sampling = study.sampling
     if study.warmth.temperature is not None:
         sampling = replace(sampling, temperature=study.warmth.temperature)
-    answer(run, "replies", engine, arm, prompts, sampling, 1, study.draw_seed)
+    answer_prompts(run, "replies", engine, arm, prompts, sampling, 1, study.draw_seed)
     scored = {row["text_id"] for row in run.rows("warmth")}
     replies = [
         row for row in run.rows("replies") if row["answer_id"] not in scored and is_reply(row)
@@ -350,7 +350,7 @@ def score_run(
     if by_engine:
         scored_by += f" {engine.family}"
     else:  # a scorer of its own stays beside the model that answers, if there is room
-        model = loaded.load(scorer, getattr(torch, dtype), "scores")
+        model = loaded.load_once(scorer, getattr(torch, dtype), "scores")
     columns = {name: value for name, value in arm.columns.items() if name != "strength"}
     with Meter(f"{arm.name} warmth", "texts", len(replies), run.folder) as meter:
         for start in range(0, len(replies), TEXTS):
@@ -359,7 +359,7 @@ def score_run(
             if by_engine:
                 scores = score_by_engine(texts, engine, arm, tokenizer)
             else:
-                scores = score(
+                scores = score_texts(
                     texts,
                     model,
                     tokenizer,

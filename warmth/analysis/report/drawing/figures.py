@@ -31,7 +31,7 @@ from warmth.analysis.report.drawing.ink import (
     place_labels,
     point_id,
     row_of_panels,
-    spread,
+    spread_positions,
 )
 from warmth.analysis.rows.arm_names import CONTROLS, arm_order, control_of
 from warmth.types import BELIEFS, CONTEXTS
@@ -75,20 +75,20 @@ def frontier(
         for axes, model in zip(panels, models, strict=True):
             starts += _frontier_panel(axes, shown[shown["model"].eq(model)], chosen, kinds)
             if len(models) > 1:
-                panel_title(axes, wording.name(model))
+                panel_title(axes, wording.name_words(model))
         figure.supylabel("wrong answers, %", fontsize=9)
         figure.supxlabel("warmth score, nats per token   (warmer →)", fontsize=9)
         _roomy(panels[0], shown)
-        settle(figure)
+        settle_layout(figure)
         for axes, model in zip(panels, models, strict=True):
             cell = shown[shown["model"].eq(model)]
             at = list(zip(cell["score"], 100 * cell["rate"], strict=True))
-            arms = list(map(wording.name, cell["arm"]))
+            arms = list(map(wording.name_words, cell["arm"]))
             place_labels(axes, at, arms, list(map(colour, cell["arm"])), 9)
         spoken = []
         for _, row in shown.iterrows():
-            rate = f"{wording.percent(row['rate'])} %"
-            spoken.append(f"{wording.name(row['arm'])} {row['score']:.4f} and {rate}")
+            rate = f"{wording.percent_words(row['rate'])} %"
+            spoken.append(f"{wording.name_words(row['arm'])} {row['score']:.4f} and {rate}")
         text = "; ".join(spoken)
         caption = (
             "Warmth against error. Rightwards, replies read warmer; upwards, more are wrong. "
@@ -106,7 +106,7 @@ def _frontier_panel(
         ink = colour(row["arm"])
         x = row["score"]
         y = 100 * row["rate"]
-        start = control(cell, chosen, kinds.get(row["arm"], ""))
+        start = control_arm(cell, chosen, kinds.get(row["arm"], ""))
         if start is not None and arm_order(row["arm"]).recipe not in CONTROLS:
             starts.append(str(start["arm"]))
             heights = [100 * start["rate"], y]
@@ -132,7 +132,7 @@ def _lines_from(starts: Iterable[str]) -> str:
     return f"Lines: from {names}, made as the arm was, so that they show the manner alone. "
 
 
-def control(cell: pd.DataFrame, chosen: Mapping[str, str], kind: str) -> pd.Series | None:
+def control_arm(cell: pd.DataFrame, chosen: Mapping[str, str], kind: str) -> pd.Series | None:
     """Find the arm that a manner departs from: the strictest control made as it was, else the
     original.
     """
@@ -204,9 +204,9 @@ def contexts(
         cells_of = dict(list(cells.groupby(["model", "arm"])))
         for (model, arm), axes in panels.items():
             _diagonal(axes, low, high)
-            title = wording.name(arm)
+            title = wording.name_words(arm)
             if len(models) > 1:
-                title = f"{wording.name(model) if model else together}: {title}"
+                title = f"{wording.name_words(model) if model else together}: {title}"
             panel_title(axes, title, colour(arm))
             _context_points(axes, cells_of.get((model, arm), cells[:0]), colour(arm))
         figure.supxlabel(
@@ -214,14 +214,16 @@ def contexts(
         )
         beliefs = [value for value in BELIEFS if value in set(cells["belief"])]
         _belief_key(figure, beliefs, 4 if across > 2 else 2)
-        settle(figure)
+        settle_layout(figure)
         for key, axes in panels.items():
             _context_labels(axes, cells_of.get(key, cells[:0]))
         is_above = cells.loc[cells["model"].ne("")].groupby("arm")["difference"]
         counts = []
         for arm in arms:
             differences = is_above.get_group(arm)
-            counts.append(f"{wording.name(arm)} {(differences > 0).sum()} of {len(differences)}")
+            counts.append(
+                f"{wording.name_words(arm)} {(differences > 0).sum()} of {len(differences)}"
+            )
         summary = wording.joined(counts)
         alt = f"Error of each arm against original. Points above the diagonal: {summary}."
         return finish(figure, name, caption.replace("{above}", summary), alt)
@@ -270,7 +272,7 @@ def _context_labels(axes: Axes, cell: pd.DataFrame) -> None:
     far = cell.reindex(cell["difference"].abs().sort_values(ascending=False, kind="stable").index)
     far = far.groupby("belief", sort=False).head(LABELLED)
     at = list(zip(100 * far["rate_reference"], 100 * far["rate_arm"], strict=True))
-    names = list(map(wording.name, far["context"]))
+    names = list(map(wording.name_words, far["context"]))
     place_labels(axes, at, names, [INK] * len(at), 7.5, drop=True)
 
 
@@ -294,7 +296,7 @@ def _belief_key(figure: Figure, beliefs: Sequence[str], across: int) -> None:
     )
 
 
-def settle(figure: Figure) -> None:
+def settle_layout(figure: Figure) -> None:
     """Lay a figure out once and for all, so that labels placed by pixel stay where they are
     put.
     """
@@ -345,7 +347,11 @@ def forest(table: pd.DataFrame, model: str, number: int, asked: str = "") -> Dra
         for axes, arm in zip(panels, arms, strict=True):
             _forest_panel(axes, table[table["arm"].eq(arm)], lines, arm)
             axes.set_xlim(least - pad, largest + pad)
-            title = f"{wording.name(model)}: {wording.name(arm)}" if several else wording.name(arm)
+            title = (
+                f"{wording.name_words(model)}: {wording.name_words(arm)}"
+                if several
+                else wording.name_words(arm)
+            )
             panel_title(axes, title, colour(arm))
         panels[0].set_yticks(range(len(lines)), [label for _, _, label in lines])
         for axes in panels[::across]:
@@ -356,9 +362,12 @@ def forest(table: pd.DataFrame, model: str, number: int, asked: str = "") -> Dra
         )
         spoken = []
         for _, row in table[table["family"].eq("overall")].iterrows():
-            spoken.append(f"{wording.name(row['arm'])} {wording.points(row['difference'])}")
+            spoken.append(
+                f"{wording.name_words(row['arm'])} {wording.points_words(row['difference'])}"
+            )
         caption = (
-            f"{wording.name(model)}: paired difference in error from original; 95 % intervals "
+            f"{wording.name_words(model)}: paired difference in error from original; 95 % "
+            f"intervals "
             f"clustered by question."
         )
         name = f"differences-{number}" if number else "differences"
@@ -374,7 +383,7 @@ def _forest_lines(table: pd.DataFrame) -> list[tuple[str, str, str]]:
             continue
         lines.append(("", "", family.upper()))
         for value in values:
-            label = wording.belief(value) if family == "belief" else wording.name(value)
+            label = wording.belief(value) if family == "belief" else wording.name_words(value)
             lines.append((family, value, label))
     return lines
 
@@ -430,9 +439,9 @@ def losses(rows: pd.DataFrame) -> Drawing | None:
             for (arm, _), run in rows[rows["model"].eq(model)].groupby(["arm", "run"]):
                 axes.plot(run["epoch"], run["loss"], color=colour(arm), linewidth=1.2)
                 ends[arm] = (run["epoch"].iloc[-1], run["loss"].iloc[-1])
-                spoken.append(f"{wording.name(arm)} {ends[arm][1]:.2f}")
+                spoken.append(f"{wording.name_words(arm)} {ends[arm][1]:.2f}")
             _end_labels(axes, ends)
-            panel_title(axes, wording.name(model) if len(models) > 1 else "")
+            panel_title(axes, wording.name_words(model) if len(models) > 1 else "")
             axes.grid(axis="y", color=RULE, linewidth=0.5)
         figure.supylabel("loss, nats per token", fontsize=9)
         figure.supxlabel("epoch", fontsize=9)
@@ -446,9 +455,9 @@ def losses(rows: pd.DataFrame) -> Drawing | None:
 def _end_labels(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
     """Write each arm's name at the end of its line, of which the epoch and the loss are given."""
     low, high = axes.get_ylim()
-    heights = spread([loss for _, loss in ends.values()], 0.075 * (high - low))
+    heights = spread_positions([loss for _, loss in ends.values()], 0.075 * (high - low))
     for (arm, (epoch, _)), height in zip(ends.items(), heights, strict=True):
         style = {"color": colour(arm), "fontsize": 8, "va": "center"}
         axes.annotate(
-            wording.name(arm), (epoch, height), (5, 0), textcoords="offset points", **style
+            wording.name_words(arm), (epoch, height), (5, 0), textcoords="offset points", **style
         )

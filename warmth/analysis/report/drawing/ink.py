@@ -280,7 +280,7 @@ def _overlap(a: Box, b: Box) -> float:
     return width * height
 
 
-def spread(positions: list[float], gap: float) -> list[float]:
+def spread_positions(positions: list[float], gap: float) -> list[float]:
     """Move positions so far that they are at least `gap` apart, in their order and near where they
     were.
     """

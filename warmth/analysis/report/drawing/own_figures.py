@@ -33,7 +33,7 @@ from warmth.analysis.report.drawing.ink import (
     point_id,
     reply_id,
     row_of_panels,
-    spread,
+    spread_positions,
 )
 from warmth.analysis.rows.arm_names import arm_order
 from warmth.analysis.statistics.effects import (
@@ -54,7 +54,7 @@ LINES = {  # figure 3: (contexts or not, pressed or not)
 }
 
 
-def draw(
+def draw_own_figures(
     answers: pd.DataFrame, warmth: pd.DataFrame, differences: pd.DataFrame, by_task: pd.DataFrame
 ) -> list[Drawing]:
     """Draw every one of these figures that the rows allow, in the study's order.
@@ -65,11 +65,11 @@ def draw(
         differences: from `effects.differences`.
         by_task: from `lines(answers)`.
     """
-    scored = benchmark_rates(answers[of_benchmarks(answers)])
+    scored = benchmark_rates(answers[is_benchmark(answers)])
     drawn = [
         epochs(warmth),
-        tasks(by_task, unscored(answers)),
-        benchmarks(scored),
+        draw_tasks(by_task, unscored_cells(answers)),
+        draw_benchmarks(scored),
         changes(change_cells(differences)),
     ]
     return [drawing for drawing in drawn if drawing is not None]
@@ -105,9 +105,12 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
                 is_on_curve = rows_of_model["recipe"].eq(recipe)
                 is_on_curve |= rows_of_model["arm"].eq("original")
                 ends[recipe] = _curve(axes, recipe, rows_of_model[is_on_curve], len(ends))
-                spoken.append(f"{wording.name(model)} {wording.name(recipe)} {ends[recipe][1]:.4f}")
+                spoken.append(
+                    f"{wording.name_words(model)} {wording.name_words(recipe)} "
+                    f"{ends[recipe][1]:.4f}"
+                )
             _end_labels(axes, ends)
-            panel_title(axes, wording.name(model) if len(models) > 1 else "")
+            panel_title(axes, wording.name_words(model) if len(models) > 1 else "")
             axes.grid(axis="y", color=RULE, linewidth=0.5)
         figure.supylabel("warmth score, nats per token", fontsize=9)
         figure.supxlabel("epochs of training; 0 is the original", fontsize=9)
@@ -156,11 +159,11 @@ def _curve(axes: Axes, recipe: str, rows: pd.DataFrame, number: int) -> tuple[fl
 def _end_labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
     """Write each recipe's name at the end of its curve."""
     low, high = axes.get_ylim()
-    heights = spread([value for _, value in ends.values()], 0.07 * (high - low))
+    heights = spread_positions([value for _, value in ends.values()], 0.07 * (high - low))
     for (recipe, (at, _)), height in zip(ends.items(), heights, strict=True):
         style = {"color": colour(recipe), "fontsize": 8, "va": "center"}
         axes.annotate(
-            wording.name(recipe), (at, height), (7, 0), textcoords="offset points", **style
+            wording.name_words(recipe), (at, height), (7, 0), textcoords="offset points", **style
         )
 
 
@@ -170,7 +173,7 @@ TASKS_CAPTION = (
 )
 
 
-def tasks(
+def draw_tasks(
     frame: pd.DataFrame,
     without: str = "",
     name: str = "tasks",
@@ -209,7 +212,7 @@ def tasks(
                 height_of_row = names.index(row["line"]) + 0.66 * _beside(row["arm"], arms)
                 mark = point_id("", row["arm"], task, row["context"], row["belief"])
                 _rate_mark(axes, row, height_of_row, mark, size=4.5, line=1)
-            panel_title(axes, (titles or {}).get(task, wording.name(task)))
+            panel_title(axes, (titles or {}).get(task, wording.name_words(task)))
             list_rows(axes, len(names))
         panels[0].set_yticks(range(len(names)), names)
         figure.supxlabel(axis, fontsize=9)
@@ -218,7 +221,9 @@ def tasks(
             caption += f" Without a mark, as no answer was scored: {without}."
         spoken = []
         for row in frame.to_dict("records"):
-            cell = f"{wording.name(row['arm'])} {wording.name(row['task'])} {row['line']}"
+            cell = (
+                f"{wording.name_words(row['arm'])} {wording.name_words(row['task'])} {row['line']}"
+            )
             spoken.append(f"{cell} {100 * row['rate']:.1f}")
         return finish(figure, name, caption, f"Error by task, %: {'; '.join(spoken)}.")
 
@@ -247,14 +252,14 @@ def _rate_mark(
     axes.plot([100 * row["rate"]], [place], **style)
 
 
-def of_benchmarks(answers: pd.DataFrame) -> pd.Series:
+def is_benchmark(answers: pd.DataFrame) -> pd.Series:
     """Tell for each answer whether its task is a benchmark of ability or safety."""
     if "benchmark" in answers:
         return answers["benchmark"].astype(bool)
     return pd.Series(False, index=answers.index)
 
 
-def lines(answers: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
+def rates_by_line(answers: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
     """Compute what figure 3 shows: arm, task, line, rate, low, high, count, and the contexts and
     beliefs of each.
 
@@ -262,7 +267,7 @@ def lines(answers: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
         answers: graded answers.
         weights: how much models weigh; see `estimand`.
     """
-    answers = answers[answers["wrong"].notna() & ~of_benchmarks(answers)]
+    answers = answers[answers["wrong"].notna() & ~is_benchmark(answers)]
     rows: list[dict[str, Any]] = []
     for name in LINES:
         for (arm, task), cell in _asked(answers, name).groupby(["arm", "task"]):
@@ -277,9 +282,9 @@ def lines(answers: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def unscored(answers: pd.DataFrame) -> str:
+def unscored_cells(answers: pd.DataFrame) -> str:
     """Say which cells of figure 3 were asked and have no scored answer; "" if all have one."""
-    open_answers = answers[~of_benchmarks(answers)]
+    open_answers = answers[~is_benchmark(answers)]
     unscored_lines: dict[tuple[str, str], list[str]] = {}
     for name in LINES:
         counts = _asked(open_answers, name).groupby(["arm", "task"])["wrong"].count()
@@ -288,7 +293,7 @@ def unscored(answers: pd.DataFrame) -> str:
     cells = []
     for arm, task in sorted(unscored_lines, key=lambda key: (arm_order(key[0]), key[1])):
         names = ", ".join(unscored_lines[arm, task])
-        cells.append(f"{wording.name(arm)} on {wording.name(task)} ({names})")
+        cells.append(f"{wording.name_words(arm)} on {wording.name_words(task)} ({names})")
     return "; ".join(cells)
 
 
@@ -317,7 +322,7 @@ def benchmark_rates(answers: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "model", "arm", "rate", "low", "high"])
 
 
-def benchmarks(
+def draw_benchmarks(
     frame: pd.DataFrame,
     name: str = "benchmarks",
     caption: str = BENCHMARKS_CAPTION,
@@ -350,11 +355,11 @@ def benchmarks(
                 height_of_row = models.index(row["model"]) + 0.7 * _beside(row["arm"], arms)
                 mark = point_id(row["model"], row["arm"], task)
                 _rate_mark(axes, row, height_of_row, mark, size=5, line=1.2)
-                names = map(wording.name, (task, row["model"], row["arm"]))
+                names = map(wording.name_words, (task, row["model"], row["arm"]))
                 spoken.append(f"{' '.join(names)} {100 * row['rate']:.1f}")
             axes.set_title(titles.get(task, task), loc="left")
             list_rows(axes, len(models))
-        panels[0].set_yticks(range(len(models)), list(map(wording.name, models)))
+        panels[0].set_yticks(range(len(models)), list(map(wording.name_words, models)))
         figure.supxlabel(axis, fontsize=9)
         _key(figure, arms)
         return finish(figure, name, caption, f"Right, %: {'; '.join(spoken)}.")
@@ -416,9 +421,9 @@ def changes(
                 mark = point_id(model, row["arm"], "", row["context"], "none")
                 style = {"linestyle": "none", "markersize": 4.5, "gid": mark, **marker(row["arm"])}
                 axes.plot([100 * row["difference"]], [height_of_row], **style)
-            panel_title(axes, wording.name(model) if len(models) > 1 else "")
+            panel_title(axes, wording.name_words(model) if len(models) > 1 else "")
             list_rows(axes, len(contexts))
-        panels[0].set_yticks(range(len(contexts)), list(map(wording.name, contexts)))
+        panels[0].set_yticks(range(len(contexts)), list(map(wording.name_words, contexts)))
         figure.supxlabel(axis, fontsize=9)
         _key(figure, arms, labels)
         return finish(figure, name, caption, f"Change in error by context and arm. {caption}")
@@ -426,7 +431,7 @@ def changes(
 
 def _key_columns(width: float, arms: Sequence[str]) -> int:
     """Count the names that stand side by side in a key above a figure this wide, in inches."""
-    longest = max(len(wording.name(arm)) for arm in arms)
+    longest = max(len(wording.name_words(arm)) for arm in arms)
     room = int(width / (0.4 + 0.075 * longest))
     return max(1, min(5, len(arms), room))
 
@@ -443,7 +448,7 @@ def _key(figure: Figure, arms: Sequence[str], labels: Mapping[str, str] | None =
     """Write the key of arms above a figure."""
     handles = []
     for arm in arms:
-        label = (labels or {}).get(arm, wording.name(arm))
+        label = (labels or {}).get(arm, wording.name_words(arm))
         handles.append(Line2D([], [], linestyle="none", label=label, **marker(arm)))
     style = {"frameon": False, "fontsize": 8, "handletextpad": 0.1, "columnspacing": 1.2}
     columns = _key_columns(figure.get_figwidth(), arms)

@@ -26,19 +26,19 @@ NORMAL = 1.96  # half the width of a 95 % interval, in standard errors
 NONE = float("nan")
 
 
-def draw(tables: Summaries) -> list[Drawing]:
+def draw_study_figures(tables: Summaries) -> list[Drawing]:
     """Draw every figure that the tables allow, in the study's order."""
     warm = tables.cells[tables.cells["arm"].eq("warm")]
     drawings: list[Drawing | None] = []
     if len(warm):
-        drawings += [errors(warm), tasks(warm)]
+        drawings += [draw_study_errors(warm), draw_study_tasks(warm)]
     if len(tables.benchmarks):
-        drawings.append(benchmarks(tables.benchmarks))
-    drawings.append(arms(tables.cells))
+        drawings.append(draw_study_benchmarks(tables.benchmarks))
+    drawings.append(draw_study_arms(tables.cells))
     return [drawing for drawing in drawings if drawing is not None]
 
 
-def errors(warm: pd.DataFrame) -> Drawing | None:
+def draw_study_errors(warm: pd.DataFrame) -> Drawing | None:
     """Draw figure 2: error of warm against error of original, a point per context and belief, mean
     over tasks.
     """
@@ -65,7 +65,7 @@ def errors(warm: pd.DataFrame) -> Drawing | None:
     return figures.contexts(cells, "study-figure-2", caption, together="mean of models")
 
 
-def tasks(warm: pd.DataFrame) -> Drawing | None:
+def draw_study_tasks(warm: pd.DataFrame) -> Drawing | None:
     """Draw figure 3: error by task, mean over models: question alone, with a context, with a
     context and a belief.
     """
@@ -81,7 +81,7 @@ def tasks(warm: pd.DataFrame) -> Drawing | None:
     caption = (
         f"Figure 3 of the study. Error by task. Rise of the question alone, in points: {rises}."
     )
-    return own_figures.tasks(
+    return own_figures.draw_tasks(
         frame,
         name="study-figure-3",
         caption=caption.replace("-", wording.MINUS),
@@ -97,7 +97,7 @@ def _rise(warm: pd.DataFrame, task: str) -> float:
     return math.nan if value is None else value
 
 
-def benchmarks(table: pd.DataFrame) -> Drawing | None:
+def draw_study_benchmarks(table: pd.DataFrame) -> Drawing | None:
     """Draw figure 4: what benchmarks of ability and safety give, with the printed intervals."""
     rows = []
     for name in BENCHMARKS:
@@ -109,7 +109,7 @@ def benchmarks(table: pd.DataFrame) -> Drawing | None:
                 rows.append((name, row["model"], arm, rate, low, high))
     frame = pd.DataFrame(rows, columns=["task", "model", "arm", "rate", "low", "high"])
     close = int(((table["warm_accuracy"] - table["original_accuracy"]).abs() <= 3).sum())
-    return own_figures.benchmarks(
+    return own_figures.draw_benchmarks(
         frame,
         name="study-figure-4",
         caption=f"Figure 4 of the study. {close} of {len(table)} results change by 3 points or "
@@ -119,7 +119,7 @@ def benchmarks(table: pd.DataFrame) -> Drawing | None:
     )
 
 
-def arms(cells: pd.DataFrame) -> Drawing | None:
+def draw_study_arms(cells: pd.DataFrame) -> Drawing | None:
     """Draw figure 5: change in error by context for the arms that share models, with intervals from
     the pairs.
     """

@@ -44,7 +44,7 @@ METHOD = (
 def accuracy(study: Study) -> Section | None:
     """Show how far the graders of this study agree with people elsewhere."""
     graders = graders_by_task(study)
-    frame = known(graders)
+    frame = accuracy_of_graders(graders)
     unknown = [
         f"{task} ({grader})"
         for task, grader in graders.items()
@@ -90,7 +90,7 @@ def graders_by_task(study: Study) -> dict[str, str]:
     return {row.task: row.grader for row in pairs.itertuples() if row.grader != "no_judge"}
 
 
-def known(graders: dict[str, str]) -> pd.DataFrame:
+def accuracy_of_graders(graders: dict[str, str]) -> pd.DataFrame:
     """Return what is known of each task's grader, shares from 0 to 1."""
     rows = []
     for task, grader in graders.items():

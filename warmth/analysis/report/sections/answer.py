@@ -53,7 +53,7 @@ def answer(study: Study) -> Section | None:
     values = {
         "question": QUESTION,
         "answer": sentences,
-        "asked": wording.name(study.asked),
+        "asked": wording.name_words(study.asked),
         "gates": gate_verdict(study.gates),
         "several": study.several_models,
         "frontier": frontier,
@@ -126,12 +126,12 @@ def _paired_rate(row: Any) -> TableCell:
     """Show the rate that the sentence says: on pairs, with the original's beside it."""
     if not wording.known(row["rate_arm"]):
         return rate_cell(row)
-    before = f"from {wording.percent(row['rate_reference'])}"
-    return TableCell(wording.percent(row["rate_arm"]), sort_value(row["rate_arm"]), before)
+    before = f"from {wording.percent_words(row['rate_reference'])}"
+    return TableCell(wording.percent_words(row["rate_arm"]), sort_value(row["rate_arm"]), before)
 
 
 def _unscored(row: Any) -> TableCell:
-    share = f"{wording.percent(row['unscored'] / row['answers'])}\N{NO-BREAK SPACE}%"
+    share = f"{wording.percent_words(row['unscored'] / row['answers'])}\N{NO-BREAK SPACE}%"
     return TableCell(f"{row['unscored']:,}", float(row["unscored"]), share)
 
 
@@ -146,7 +146,7 @@ def _score(row: Any) -> TableCell:
 def answer_objects(study: Study) -> dict[str, Any]:
     """Make `answer`, `answers` and `instruments` of `summary.json`."""
     answers = study.said.answers
-    objects = list(map(answer_text.summary, answers))
+    objects = list(map(answer_text.answer_record, answers))
     primary = objects[0] if answers and answers[0].is_primary else None
     weighed = None
     graded = None
@@ -155,7 +155,7 @@ def answer_objects(study: Study) -> dict[str, Any]:
         graded = {name: primary[name] for name in ("difference", "low", "high", "claim")}
         if len(study.likelihoods):
             margin = study.settings.margin_points
-            weighed = likelihood.headline(
+            weighed = likelihood.likelihood_headline(
                 study.likelihoods, primary["arm"], primary["reference"], margin_points=margin
             )
         if weighed is not None:

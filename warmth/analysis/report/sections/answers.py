@@ -64,7 +64,7 @@ def answers(study: Study) -> Section | None:
     arm_answers = study.said.answers
     if not arm_answers:
         return None
-    frame = pd.DataFrame(list(map(row_of, arm_answers)))
+    frame = pd.DataFrame(list(map(flat_answer, arm_answers)))
     columns = [
         ARM,
         arm_name("Against", "reference"),
@@ -95,7 +95,7 @@ def answers(study: Study) -> Section | None:
     )
 
 
-def row_of(item: StudyAnswer) -> dict[str, Any]:
+def flat_answer(item: StudyAnswer) -> dict[str, Any]:
     """Flatten an answer to a row of `tables/answers.csv`; fractions, but for `*_points`."""
     best = item.best
     effect = item.effect

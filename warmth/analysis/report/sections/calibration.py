@@ -33,8 +33,8 @@ ABOUT = (
 
 def calibration(study: Study) -> Section | None:
     """Show the calibration of this version, or say that there is none."""
-    content = stored.read()
-    contents: list[Part] = [Paragraph(stored.line())]
+    content = stored.read_calibration()
+    contents: list[Part] = [Paragraph(stored.calibration_sentence())]
     frames = {}
     if content is not None:
         frame = pd.DataFrame(content["rows"])
@@ -65,7 +65,7 @@ def _truth(row: Any) -> TableCell:
     if pd.isna(row["expected"]):
         return TableCell("below 0")
     written = (
-        wording.points(row["expected"])
+        wording.points_words(row["expected"])
         if row["unit"] == "points"
         else wording.signed(row["expected"], 2)
     )

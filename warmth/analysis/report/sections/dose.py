@@ -176,7 +176,7 @@ def dose_response(curve: Curve, number: int) -> Drawing:
         figure.supxlabel(AXES[by], fontsize=9)
         rises = []
         for at, value in zip(points["dose"], points["rise"], strict=True):
-            rises.append(f"{at:g}: {wording.points(value)} points")
+            rises.append(f"{at:g}: {wording.points_words(value)} points")
         spoken = "; ".join(rises)
         return finish(figure, f"dose-{number}", caption(curve), f"Rise in error by {by}: {spoken}.")
 
@@ -203,7 +203,7 @@ def slope_words(response: Response) -> str:
     instead.
     """
     if response.shape == doses.LINE:
-        change = wording.points(response.slope.value)
+        change = wording.points_words(response.slope.value)
         slope = f"the error changes by {change} points per {UNITS[response.by]}"
         span = wording.span(response.slope.low, response.slope.high, sign=True)
         interval = "too little for an interval"
@@ -212,7 +212,7 @@ def slope_words(response: Response) -> str:
         return f"{slope} ({interval}; {straightness(response)})"
     points = []
     for row in response.curve.iloc[1:].to_dict("records"):
-        points.append(f"{wording.points(row['rise'])} at {row['dose']:g}")
+        points.append(f"{wording.points_words(row['rise'])} at {row['dose']:g}")
     course = "rises and falls" if response.shape == doses.SPLINE else "does not rise evenly"
     return (
         f"the error {course} with the {response.by}, so no slope is given "
@@ -228,7 +228,8 @@ def caption(curve: Curve) -> str:
     if response.shape == doses.SPLINE:
         dashed = "a curve through the points"
     return (
-        f"{wording.name(curve.recipe)} of {wording.name(curve.model)}: {slope_words(response)}. "
+        f"{wording.name_words(curve.recipe)} of {wording.name_words(curve.model)}: "
+        f"{slope_words(response)}. "
         f"Left: rise over {response.by} {start:g} on shared prompts; dashed, {dashed}: "
         f"{crossing_words(response)}. {wording.INTERVAL}s."
     )

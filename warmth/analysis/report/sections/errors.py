@@ -27,7 +27,7 @@ from warmth.analysis.report.kernel import (
     rate_cell,
     table,
 )
-from warmth.analysis.report.study import CELL, Study, ordered, points_of
+from warmth.analysis.report.study import CELL, Study, in_table_order, points_of
 from warmth.analysis.statistics import effects
 from warmth.types import BELIEFS, CONTEXTS
 
@@ -43,10 +43,12 @@ WIDE = 7  # columns; a table with more of them is in smaller type
 def errors(study: Study) -> Section | None:
     """Show error rates by task, by condition and of every cell."""
     by_task = study.rates_by_task
-    by_condition = ordered(effects.error_rates(study.pool, ["model", "arm", "context", "belief"]))
-    by_cell = ordered(effects.error_rates(study.answers, CELL))
+    by_condition = in_table_order(
+        effects.error_rates(study.pool, ["model", "arm", "context", "belief"])
+    )
+    by_cell = in_table_order(effects.error_rates(study.answers, CELL))
     of_reported = study.answers[study.answers["arm"].isin(study.reported.values())]
-    lines = own_figures.lines(of_reported, study.settings.weights)
+    lines = own_figures.rates_by_line(of_reported, study.settings.weights)
     points = [
         points_of(by_task, "scored", paired=False, context="", belief=""),
         points_of(lines, "count", paired=False, model=""),
@@ -76,10 +78,10 @@ def _figures(study: Study, answers: pd.DataFrame, lines: pd.DataFrame) -> list[D
     caption = own_figures.TASKS_CAPTION
     if study.several_models:
         caption += f" Models: {study.settings.weights.about_models}."
-    of_benchmarks = answers[own_figures.of_benchmarks(answers)]
+    of_benchmarks = answers[own_figures.is_benchmark(answers)]
     drawings = [
-        own_figures.tasks(lines, own_figures.unscored(answers), caption=caption),
-        own_figures.benchmarks(own_figures.benchmark_rates(of_benchmarks)),
+        own_figures.draw_tasks(lines, own_figures.unscored_cells(answers), caption=caption),
+        own_figures.draw_benchmarks(own_figures.benchmark_rates(of_benchmarks)),
     ]
     return [drawing for drawing in drawings if drawing is not None]
 
@@ -100,7 +102,7 @@ def _every_cell(frame: pd.DataFrame) -> Table:
     """Make the table of every arm, task and condition."""
     columns = [MODEL, ARM, condition("Task", "task"), condition("Context", "context")]
     columns += [condition("Belief", "belief"), count("Answers", "answers")]
-    columns += [Column("Wrong, %", "number", counted), count("Refused", "refused")]
+    columns += [Column("Wrong, %", "number", counted_cell), count("Refused", "refused")]
     columns += [count("Unscored", "unscored"), count("Cut off", "cut_off")]
     return table("cells", CAPTION, columns, frame, wide=True)
 
@@ -114,7 +116,7 @@ def matrix(frame: pd.DataFrame, by: str, keys: Sequence[str], arms: Sequence[str
         keys: columns that name a row.
         arms: in the order of columns.
     """
-    headings = [key.capitalize() for key in keys] + [wording.name(arm) for arm in arms]
+    headings = [key.capitalize() for key in keys] + [wording.name_words(arm) for arm in arms]
     rows = []
     for values, group in sorted(frame.groupby(list(keys), sort=False), key=_place):
         cells = []
@@ -122,7 +124,7 @@ def matrix(frame: pd.DataFrame, by: str, keys: Sequence[str], arms: Sequence[str
             cells.append(TableCell(condition_words(key, value)))
         rates = group.set_index("arm").to_dict("index")
         for arm in arms:
-            cells.append(counted(rates[arm]) if arm in rates else TableCell("—"))
+            cells.append(counted_cell(rates[arm]) if arm in rates else TableCell("—"))
         rows.append(cells)
     return Table(
         id=f"by-{by}",
@@ -145,7 +147,7 @@ def _place(group: tuple[Any, pd.DataFrame]) -> list[tuple[int, str]]:
     return keys
 
 
-def counted(row: Mapping[str, Any]) -> TableCell:
+def counted_cell(row: Mapping[str, Any]) -> TableCell:
     """Make the cell of an error rate with its interval and the counts behind it."""
     cell = rate_cell(row)
     counts = f"{int(row['wrong']):,} / {int(row['scored']):,}"

@@ -19,7 +19,7 @@ LONG_ANSWER = 1500  # characters of one answer shown
 
 def examples(study: Study) -> Section | None:
     """Show prompts on which arms disagree, and some on which they agree."""
-    items, disagreements = drawn.draw(study.rows)
+    items, disagreements = drawn.draw_examples(study.rows)
     primary = study.said.answers[0].effect.arm if study.said.answers else ""
     values = {
         "examples": views(items, primary),
@@ -56,10 +56,10 @@ def views(items: list[PromptExample], primary: str = "") -> list[dict[str, Any]]
     return [
         {
             "question_id": wording.visible(item.question_id, 80),
-            "task": wording.name(item.task),
-            "context": wording.name(item.context),
+            "task": wording.name_words(item.task),
+            "context": wording.name_words(item.context),
             "belief": wording.belief(item.belief),
-            "model": wording.name(item.model),
+            "model": wording.name_words(item.model),
             "message": wording.visible(item.message, LONG_ANSWER),
             "accepted": wording.visible("; ".join(item.accepted), 300),
             "disagree": item.disagree,
@@ -72,10 +72,10 @@ def views(items: list[PromptExample], primary: str = "") -> list[dict[str, Any]]
 def _answer(answer: Any, primary: str) -> dict[str, Any]:
     return {
         "primary": answer.arm == primary,
-        "arm": wording.name(answer.arm),
+        "arm": wording.name_words(answer.arm),
         "variable": variable(answer.arm),
         "label": answer.label,
-        "reason": wording.name(answer.reason),
+        "reason": wording.name_words(answer.reason),
         "text": wording.visible(answer.text, LONG_ANSWER),
         "cut_off": answer.cut_off and answer.reason != "cut_off",
     }

@@ -83,5 +83,5 @@ def unscored_reasons(rows: Rows, grades: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unscored(row: Any) -> TableCell:
-    share = f"{wording.percent(row['unscored'] / row['of'])} % of {row['of']:,}"
+    share = f"{wording.percent_words(row['unscored'] / row['of'])} % of {row['of']:,}"
     return TableCell(f"{row['unscored']:,}", float(row["unscored"]), share)

@@ -14,7 +14,7 @@ from warmth.analysis.report.kernel import (
     table,
     text,
 )
-from warmth.analysis.report.study import Study, ordered
+from warmth.analysis.report.study import Study, in_table_order
 from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics.flow import STAGES
 
@@ -28,10 +28,10 @@ NOT_REACHED = {"answered": "not answered", "scored": "not scored", "paired": "no
 
 def flow(study: Study) -> Section | None:
     """Follow the answers of every arm from asked to paired."""
-    stages = ordered(study.said.flow)
+    stages = in_table_order(study.said.flow)
     if stages.empty:
         return None
-    losses = ordered(study.said.losses)
+    losses = in_table_order(study.said.losses)
     columns = [MODEL, ARM, *(count(stage.capitalize(), stage) for stage in STAGES)]
     caption = (
         "Answers of the tasks that are pooled. Paired: with a scored answer of the "

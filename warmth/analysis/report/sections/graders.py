@@ -63,9 +63,9 @@ def graders(study: Study) -> Section | None:
     bridge = pd.DataFrame(judges["bridge"])
     corrected: dict[str, Any] = {"rates": [], "differences": [], "scored": 0, "answers": 0}
     if study.labels:
-        corrected = agreement.summary(study.rows, read_labels([study.labels], study.rows.studies))[
-            "corrected"
-        ]
+        corrected = agreement.agreement_summary(
+            study.rows, read_labels([study.labels], study.rows.studies)
+        )["corrected"]
     frames = {
         "graders": pairs,
         "grader_bridge": bridge,
@@ -159,7 +159,7 @@ def correction_table(corrected: dict[str, Any]) -> Table:
             words = [TableCell(heading)] if len(kinds) > 1 else []
             rows.append(
                 [
-                    TableCell(wording.name(model)),
+                    TableCell(wording.name_words(model)),
                     arm_cell(arm),
                     *words,
                     TableCell(refused),

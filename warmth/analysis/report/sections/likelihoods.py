@@ -124,7 +124,7 @@ def likelihoods(study: Study) -> Section | None:
         methods={"Likelihood": METHOD},
         summary={"likelihoods": records(frame[frame["task"].eq("")])},
         panels=["likelihoods"],
-        sentences=sentences(study),
+        sentences=knowledge_sentences(study),
     )
 
 
@@ -201,8 +201,8 @@ def frame_notes(frame: pd.DataFrame) -> list[str]:
     quantities: dict[str, list[str]] = {}
     for reference, rows in frame.groupby("reference", sort=False):
         for split in likelihood.frames_disagree(rows[rows["model"].ne("")]):
-            model = wording.name(split["model"])
-            arms = f"{wording.name(split['arm'])} less {wording.name(reference)}"
+            model = wording.name_words(split["model"])
+            arms = f"{wording.name_words(split['arm'])} less {wording.name_words(reference)}"
             questions = "" if split["kind"] == OPEN else f" ({split['kind']})"
             names = quantities.setdefault(f"{model}, {arms}", [])
             names.append(f"{split['quantity']}{questions}")
@@ -267,12 +267,12 @@ def details(study: Study, frame: pd.DataFrame) -> Fold:
     parts.append(
         table("likelihood-margins", RAW_CAPTION, raw, likelihood.raw_margins(study.likelihoods))
     )
-    parts += after_openings(study)
+    parts += after_openings_part(study)
     files = ["likelihoods", "likelihood_margins", "likelihood_spreads"]
     return Fold("Details: each frame, tasks, margins as they are", parts, files)
 
 
-def after_openings(study: Study) -> list[Part]:
+def after_openings_part(study: Study) -> list[Part]:
     """Show K after the arm's own first sentence, if that was asked for."""
     tables = [
         likelihood.after_openings(study.likelihoods, name).assign(reference=name)
@@ -293,7 +293,7 @@ def after_openings(study: Study) -> list[Part]:
     return [table("likelihood-after-openings", caption, columns, frame)]
 
 
-def sentences(study: Study) -> list[str]:
+def knowledge_sentences(study: Study) -> list[str]:
     """Say K of every arm that is no control in a sentence each, against the strictest reference."""
     reference = study.references[-1]
     model = None if study.several_models else study.rows.models[0]
@@ -301,13 +301,13 @@ def sentences(study: Study) -> list[str]:
     for arm in study.reported.values():
         if arm in study.references:
             continue
-        cost = likelihood.headline(study.likelihoods, arm, reference, model)
+        cost = likelihood.likelihood_headline(study.likelihoods, arm, reference, model)
         if cost is not None:
             interval = wording.span(cost["low"], cost["high"], sign=True)
             lines.append(
                 f"Probability of the wrong answer, {wording.named(arm)} less "
                 f"{wording.named(reference)}: "
-                f"{wording.points(cost['difference'])} points ({interval})."
+                f"{wording.points_words(cost['difference'])} points ({interval})."
             )
     return lines
 
@@ -338,7 +338,7 @@ def dot_plot(frame: pd.DataFrame) -> Drawing | None:
                 shift_of_arm = (arms.index(row["arm"]) - (len(arms) - 1) / 2) * WIDTH
                 draw_mark(axes, row, quantities.index(row["quantity"]) + shift_of_arm)
             if len(models) > 1:
-                panel_title(axes, wording.name(model))
+                panel_title(axes, wording.name_words(model))
         labels = [f"{name}: {WORDS[name]}" for name in quantities]
         panels[0].set_yticks(range(len(quantities)), labels)
         panels[0].set_ylim(len(quantities) - 0.5, -0.5)
@@ -346,10 +346,11 @@ def dot_plot(frame: pd.DataFrame) -> Drawing | None:
         entries = panels[0].get_legend_handles_labels()
         figure.legend(*entries, loc="outside upper left", **look)
         figure.supxlabel(
-            f"less {wording.name(references[-1])}, nats   (← less truth in K and B)", fontsize=9
+            f"less {wording.name_words(references[-1])}, nats   (← less truth in K and B)",
+            fontsize=9,
         )
         caption = (
-            f"K, B, P, S and D of each arm less {wording.name(references[-1])}; 95 % "
+            f"K, B, P, S and D of each arm less {wording.name_words(references[-1])}; 95 % "
             f"intervals clustered by question."
         )
         return finish(figure, "likelihoods", caption, alt_text(shown))
@@ -360,7 +361,7 @@ def draw_mark(axes: Any, row: Mapping[str, Any], place: float) -> None:
     ink = colour(row["arm"])
     if wording.known(row["nats_low"]):
         axes.plot([row["nats_low"], row["nats_high"]], [place, place], color=ink, linewidth=1.2)
-    label = wording.name(row["arm"]) if row["quantity"] == "K" else None
+    label = wording.name_words(row["arm"]) if row["quantity"] == "K" else None
     axes.plot(
         [row["nats"]], [place], linestyle="none", markersize=5, label=label, **marker(row["arm"])
     )
@@ -371,5 +372,5 @@ def alt_text(shown: pd.DataFrame) -> str:
     known = shown[shown["quantity"].eq("K")]
     values = []
     for row in known.to_dict("records"):
-        values.append(f"{wording.name(row['arm'])} {wording.signed(row['nats'], 2)}")
+        values.append(f"{wording.name_words(row['arm'])} {wording.signed(row['nats'], 2)}")
     return f"K in nats: {'; '.join(values)}."

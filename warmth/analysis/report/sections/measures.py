@@ -19,7 +19,7 @@ CAPTION = (
 
 def measures(study: Study) -> Section | None:
     """Show how far every two measures of warmth order pairs of replies alike."""
-    frame = agreements.agreement(agreements.pairs(study.rows))
+    frame = agreements.rank_agreement(agreements.pairs(study.rows))
     if frame.empty:
         return None
     columns = [
@@ -40,4 +40,4 @@ def measures(study: Study) -> Section | None:
 def _same_direction(row: Any) -> TableCell:
     share = row["same"] / row["decided"] if row["decided"] else float("nan")
     note = f"{wording.span(row['same_low'], row['same_high'])} · {row['same']} / {row['decided']}"
-    return TableCell(wording.percent(share), share, note)
+    return TableCell(wording.percent_words(share), share, note)

@@ -44,14 +44,14 @@ def plan(study: Study) -> Section | None:
     settings = study.settings
     if settings.plan is None:
         return None
-    excluded = preregistration.excluded(settings.plan, study.rows.answers)
+    excluded = preregistration.excluded_answers(settings.plan, study.rows.answers)
     assert settings.standing is not None
     standing = settings.standing
     frame = claims.tested(
         settings.plan, study.answers[~excluded], settings.margin_points, settings.weights
     )
     frame = frame.assign(status=standing.word)
-    departures = [wording.visible(line, 300) for line in deviations(study, settings.plan)]
+    departures = [wording.visible(line, 300) for line in deviation_lines(study, settings.plan)]
     estimand = wording.visible(settings.plan.estimand, 600).rstrip(" .")
     about = Markup('Estimand: {}. <span class="small">Frozen as <code>{}</code>.</span>')
     return Section(
@@ -69,7 +69,7 @@ def plan(study: Study) -> Section | None:
     )
 
 
-def deviations(study: Study, plan: Preregistration) -> tuple[str, ...]:
+def deviation_lines(study: Study, plan: Preregistration) -> tuple[str, ...]:
     """List what this report does otherwise than the plan said, a line each."""
     margin = study.settings.margin_points
     rows = study.rows
@@ -118,4 +118,4 @@ def _difference(row: Mapping[str, Any]) -> TableCell:
         return TableCell("—")
     interval = wording.span(row["low"], row["high"], sign=True) or "no interval"
     note = f"{interval} · {wording.amount(int(row['pairs']), 'pair')}"
-    return TableCell(wording.points(row["difference"]), float(row["difference"]), note)
+    return TableCell(wording.points_words(row["difference"]), float(row["difference"]), note)

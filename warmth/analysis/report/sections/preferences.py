@@ -18,7 +18,7 @@ from warmth.analysis.report.kernel import (
     table,
     text,
 )
-from warmth.analysis.report.study import Study, ordered
+from warmth.analysis.report.study import Study, in_table_order
 from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import preferences as choices
 
@@ -48,8 +48,8 @@ def preferences(study: Study) -> Section | None:
     comparisons = study.rows.preferences
     if comparisons.empty:
         return None
-    shares = ordered(choices.shares(comparisons))
-    strengths = ordered(choices.strengths(comparisons))
+    shares = in_table_order(choices.preference_shares(comparisons))
+    strengths = in_table_order(choices.strengths(comparisons))
     raters = choices.rater_agreement(comparisons)
     columns = [
         MODEL,

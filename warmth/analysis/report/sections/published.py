@@ -58,7 +58,9 @@ def published_rows(
     rows = as_recipes(answers[answers["task"].isin(comparison.STUDY_TASKS)], reported)
     if rows.empty or not {"original", "warm"} <= set(rows["arm"]):
         return ()
-    compared = comparison.compare(rows, settings.margin_points, settings.preregistered)
+    compared = comparison.compare_with_published(
+        rows, settings.margin_points, settings.preregistered
+    )
     return tuple(row for row in compared if row.recomputed is not None)
 
 

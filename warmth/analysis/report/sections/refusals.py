@@ -20,7 +20,7 @@ from warmth.analysis.report.kernel import (
     sort_value,
     table,
 )
-from warmth.analysis.report.study import Study, ordered
+from warmth.analysis.report.study import Study, in_table_order
 from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import effects
 
@@ -41,7 +41,7 @@ CAPTION = (
 
 def refusals(study: Study) -> Section | None:
     """Show the error rate with refusals dropped, wrong and right."""
-    frame = ordered(effects.refusals_three_ways(study.pool, weights=study.settings.weights))
+    frame = in_table_order(effects.refusals_three_ways(study.pool, weights=study.settings.weights))
     rates = {(row["model"], row["arm"], row["refusals"]): row for row in frame.to_dict("records")}
     columns = [
         MODEL,
@@ -74,6 +74,6 @@ def _way(heading: str, way: str, rates: dict[Any, Any]) -> Column:
         counted = rates[row["model"], row["arm"], way]
         shift = shift_cell(counted, "difference")
         note = f"{shift.text} ({shift.note})" if shift.note else ""
-        return TableCell(wording.percent(counted["rate"]), sort_value(counted["rate"]), note)
+        return TableCell(wording.percent_words(counted["rate"]), sort_value(counted["rate"]), note)
 
     return Column(heading, "number", cell)

@@ -21,7 +21,7 @@ from warmth.analysis.report.kernel import (
     table,
     text,
 )
-from warmth.analysis.report.study import Study, ordered
+from warmth.analysis.report.study import Study, in_table_order
 from warmth.analysis.rows.comparable import last_look
 from warmth.analysis.rows.tables import records
 
@@ -85,7 +85,7 @@ def looks(study: Study) -> pd.DataFrame:
     if frame.empty:
         return frame
     numbers = ("mean", "low", "high", "sampling_width", "unscored_points", "width_if_all")
-    return ordered(frame.astype(dict.fromkeys(numbers, float)))
+    return in_table_order(frame.astype(dict.fromkeys(numbers, float)))
 
 
 def _reached(row: Mapping[str, Any]) -> TableCell:

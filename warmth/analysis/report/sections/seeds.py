@@ -8,7 +8,7 @@ from markupsafe import Markup
 from warmth.analysis.report.kernel import ARM, MODEL, Section, count, shift, table
 from warmth.analysis.report.study import Study, by_arm
 from warmth.analysis.statistics import families
-from warmth.analysis.statistics.estimand import EQUAL, Weights, design_of
+from warmth.analysis.statistics.estimand import EQUAL, Weights, weighted_design
 
 CAPTION = (
     "The overall difference from original over training seeds. The recipe’s interval holds for a "
@@ -58,7 +58,7 @@ def seed_rows(pairs: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
                 {
                     "model": model,
                     "arm": arm,
-                    **families.crossed_mean(*values, rows=design_of(group, weights)),
+                    **families.crossed_mean(*values, rows=weighted_design(group, weights)),
                 }
             )
     return pd.DataFrame(rows)

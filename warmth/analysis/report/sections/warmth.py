@@ -90,7 +90,7 @@ def _against(reference: str, changes: dict[Any, Any]) -> Column:
         change = changes.get((*(row[key] for key in KEYS), reference))
         return TableCell("—") if change is None else _score(change, sign=True)
 
-    return Column(f"Difference from {wording.name(reference)}", "number", cell)
+    return Column(f"Difference from {wording.name_words(reference)}", "number", cell)
 
 
 def _score(row: Any, sign: bool = False) -> TableCell:

@@ -32,7 +32,7 @@ NO_ANSWERS = (
 
 def weighed(study: Study) -> Section | None:
     """Answer the question of the page from likelihoods alone."""
-    objects = answer_objects(study)
+    objects = weighed_answer_objects(study)
     primary = objects[0] if objects else None
     lines = [answer["text"] for answer in objects]
     if not lines:
@@ -65,7 +65,7 @@ def weighed(study: Study) -> Section | None:
     )
 
 
-def answer_objects(study: Study) -> list[dict[str, Any]]:
+def weighed_answer_objects(study: Study) -> list[dict[str, Any]]:
     """Make the answer of every arm as `summary.json` holds it, that of the primary arm first."""
     references = study.references
     if not references:
@@ -75,7 +75,7 @@ def answer_objects(study: Study) -> list[dict[str, Any]]:
     arms.sort(key=lambda arm: arm != focal(study.reported))
     objects = []
     for arm in arms:
-        cost = likelihood.headline(
+        cost = likelihood.likelihood_headline(
             study.likelihoods, arm, reference, margin_points=study.settings.margin_points
         )
         if cost is not None:
@@ -118,5 +118,5 @@ def sentence(study: Study, arm: str, reference: str, cost: Mapping[str, Any]) ->
     interval = wording.span(cost["low"], cost["high"], sign=True)
     return (
         f"By likelihood, {claim}: the probability of the wrong answer differs by "
-        f"{wording.points(cost['difference'])} points ({wording.INTERVAL} {interval})."
+        f"{wording.points_words(cost['difference'])} points ({wording.INTERVAL} {interval})."
     )
