@@ -7,7 +7,7 @@
 #   make test-release  what a release is checked with beside the tests: real files from the registry, fetched anew,
 #                  and forty runs by two commands under random kills (half an hour)
 #   make test-slurm  the tests through a Slurm of one node (root, slurm-wlm, munge)
-#   make check     lint, format, types, and which room imports which
+#   make check     lint, format, types, which room imports which, and how much a reader must hold in mind
 #   make docs      the documentation as a site in site/, built in an environment of its own (.venv-docs)
 #   make bench     how fast, measured here
 #   make setup     only the set-up
@@ -102,6 +102,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check --python .venv
 	$(BIN)/lint-imports --no-logo
+	$(PY) checks/density.py
 
 docs:
 	@[ -x .venv-docs/bin/python ] || { echo "setup: environment in .venv-docs"; "$(PYTHON)" -m venv .venv-docs; }
