@@ -24,8 +24,9 @@ import torch
 from peers import table
 
 from warmth.digest import ROOT
+from warmth.entries import named_model
 from warmth.evaluation.manner import sociot
-from warmth.models import choose_dtype, load_model, load_tokenizer, named_model
+from warmth.models import choose_dtype, load_model, load_tokenizer
 
 ROUNDS = 3
 PRODUCT = (

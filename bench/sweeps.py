@@ -48,7 +48,7 @@ def main(study):
         tracker = build(study.logger, "logger").start(run, study, job_type="train")
         tracker.finish()
         run.finish({})
-entry.command("train", folders)(main)()
+entry.hydra_command("train", folders)(main)()
 """
 
 

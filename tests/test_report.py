@@ -1088,7 +1088,7 @@ def test_five_models_can_be_read_on_a_phone_and_on_paper(made, tmp_path, monkeyp
     rows = replace(
         rows, answers=five(rows.answers), warmth=five(rows.warmth), losses=five(rows.losses)
     )
-    monkeypatch.setattr(report, "load", lambda _: rows)
+    monkeypatch.setattr(report, "load_rows", lambda _: rows)
     written = report.write_report(report.build_report([tmp_path]), tmp_path)
     for on, pixels in (("phone", 7.5), ("paper", 8)):  # 8 px are 6 pt
         seen, console, _ = browse(written, READABLE, on=on)

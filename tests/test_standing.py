@@ -314,10 +314,11 @@ def test_the_page_has_the_dates_and_calls_a_late_plan_exploratory(path, tmp_path
 
     from warmth.analysis import report
     from warmth.analysis.report.sections import plan
+    from warmth.analysis.rows import frames
 
     study = write_study(tmp_path / "study", arms=("original", "warm"), training=False)
     sealed = preregistration.seal_plan(path)
-    loaded = report.Study(report.load([study]), of_runs([]), (study,))
+    loaded = report.Study(frames.load_rows([study]), of_runs([]), (study,))
     runs = [run for run in loaded.rows.runs if run.evaluation]
     made = plan(replace(loaded, settings=of_runs(runs, 2.0, path)))
     (notes,) = [part for part in made.parts if isinstance(part, Notes)]

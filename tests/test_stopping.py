@@ -242,9 +242,9 @@ def test_the_original_is_asked_as_far_as_an_arm_needs(tmp_path, monkeypatch):
         answered(run, some, 0.3)
         return {"seconds": 0.1}
 
-    monkeypatch.setattr(original.answers, "answer", answer)
+    monkeypatch.setattr(original.answers, "answer_prompts", answer)
     monkeypatch.setattr(original.graders, "grade_run", lambda *_: 0)
-    monkeypatch.setattr(original.summary, "cells", lambda *_: ["counted again"])
+    monkeypatch.setattr(original.summary, "cell_counts", lambda *_: ["counted again"])
     chosen = {task: {"g": None} for task in TASKS}
     partner = Partner(folder, study_of(35.0), None, asked, prompts, chosen)
     for block in stopping.blocks(

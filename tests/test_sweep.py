@@ -365,7 +365,7 @@ def test_sigterm_ends_a_command_with_its_own_code_and_keeps_the_run(tmp_path):
         "def main(study):\n"
         "    with Run(Path(sys.argv[2].split('=')[1]) / 'run').open(study):\n"
         "        print('held', flush=True); time.sleep(60)\n"
-        "entry.command('train', lambda study: [])(main)()"
+        "entry.hydra_command('train', lambda study: [])(main)()"
     )
     words = [sys.executable, "-c", code, "logger=none", f"output={tmp_path}"]
     process = subprocess.Popen(

@@ -238,8 +238,9 @@ def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
     groups, take, done = [], [0] * len(tree.tokens), 0
     for rows in like_rows(order, tree.own):
         count = tree.own[rows[0]]
-        lengths = torch.tensor([len(tree.paths[row]) for row in rows])
-        width = int(lengths.max())
+        path_lengths = [len(tree.paths[row]) for row in rows]
+        width = max(path_lengths)
+        lengths = torch.tensor(path_lengths)
         keys, queries = torch.arange(width), torch.arange(width - count, width)
         seen = (keys <= queries[:, None]) & (keys >= (width - lengths)[:, None, None])
         seen |= keys == queries[:, None]  # a query before its row's first token must see something
