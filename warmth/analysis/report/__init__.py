@@ -99,7 +99,7 @@ def build_report(
         one each.
 
     Raises:
-        UserError: see `frames.load` and `settings.of_runs`.
+        UserError: see `frames.load_rows` and `settings.of_runs`.
     """
     rows = load_rows(paths)
     evaluations = [run for run in rows.runs if run.evaluation]

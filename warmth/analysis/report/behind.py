@@ -40,7 +40,7 @@ def rows_behind_points(
     and rows to read.
 
     Args:
-        answers: columns of `frames.load`.
+        answers: columns of `frames.load_rows`.
         prompts: indexed by prompt_id, with message.
         cells: a row per point: model, arm, task, context, belief ("" if it pools all, a comma
             between some), `count`, the rows behind it, and `paired`, whether they are pairs with
@@ -90,7 +90,7 @@ def drawn(answers: pd.DataFrame, cells: pd.DataFrame) -> list[list[int]]:
     given as labels of the index.
 
     Args:
-        answers: columns of `frames.load`.
+        answers: columns of `frames.load_rows`.
         cells: see `points`; of a paired cell only answers with a scored partner of the original are
         drawn.
     """
@@ -135,7 +135,7 @@ def rows_behind_warmth(
     original's beside them.
 
     Args:
-        warmth: columns of `frames.load`; each model's measure with most texts counts, as in the
+        warmth: columns of `frames.load_rows`; each model's measure with most texts counts, as in the
         figures.
         drawn: ids of the points that figures have.
         paths: what the report was made of, for the command.

@@ -4,15 +4,17 @@ To add a section (a table, a figure, a paragraph), write one file,
 `warmth/analysis/report/sections/<name>.py`:
 
     def length(study: Study) -> Section | None:
-        frame = lengths(study.pool)                            # compute the frame; `study` has what
-        sections share if frame.empty:
-            return None                                        # nothing of it appears anywhere
+        # Compute a frame; `study` has what sections share.
+        frame = lengths(study.pool)
+        # Of a section that is None nothing appears anywhere.
+        if frame.empty:
+            return None
         columns = [MODEL, ARM, number("Characters", "length", digits=0)]
         return Section(
-            id="length",                                       # the anchor in the page
+            id="length",  # the anchor in the page
             title="Length of answers",
             parts=[table("lengths", CAPTION, columns, frame)],  # in the order of the page
-            frames={"lengths": frame},                          # tables/lengths.csv
+            frames={"lengths": frame},  # tables/lengths.csv
             methods={"Length": "Characters of the visible text."},
         )
 
@@ -21,7 +23,7 @@ The page, its navigation, the CSV files, the W&B report and `summary.json` walk 
 no section by name. A section imports no other section; what two sections share is a property of
 `Study` (`study.py`).
 
-Data is hostile text. A `Cell` and a plain `str` are escaped by the template; only a `Markup`
+Data is hostile text. A `TableCell` and a plain `str` are escaped by the template; only a `Markup`
 constant of ours is not.
 """
 

@@ -59,7 +59,7 @@ def build_reproduction(
     Args:
         folder: the authors' release; with `columns` a folder of graded CSVs, or one CSV; or
         finished runs of ours.
-        columns: see `released.table`.
+        columns: see `released.parse_columns`.
         margin_points: what counts as the same, for rows other than the authors' own.
         figures: draw the study's figures from its summaries.
 

@@ -87,7 +87,7 @@ class Study:
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """Map each arm to how it was made, see `arm_names.kind_of`."""
+        """Map each arm to how it was made, see `arm_names.kind_of_arm`."""
         return self.rows.kinds
 
     @property

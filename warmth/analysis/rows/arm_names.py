@@ -219,7 +219,7 @@ def control_of(kind: str, chosen: Mapping[str, str]) -> list[str]:
     """List the arms that control for how an arm of a kind was made, strictest first.
 
     Args:
-        kind: from `kind_of`.
+        kind: from `kind_of_arm`.
         chosen: from `reported`.
     """
     return [chosen[recipe] for recipe in CONTROLS_OF_KIND.get(kind, ()) if recipe in chosen]
@@ -242,7 +242,7 @@ def is_comparable(arm: str, reference: str, kinds: Mapping[str, str]) -> bool:
     Args:
         arm: the arm.
         reference: what it would be compared with.
-        kinds: arm → from `kind_of`.
+        kinds: arm → from `kind_of_arm`.
     """
     if reference == "original":
         return True

@@ -110,7 +110,7 @@ class Rows:
 
     @property
     def kinds(self) -> dict[str, str]:
-        """Map each arm to how it was made, see `arm_names.kind_of`."""
+        """Map each arm to how it was made, see `arm_names.kind_of_arm`."""
         kinds = {}
         for run in self.runs:
             if run.folder in self.run_arms:
@@ -169,7 +169,7 @@ def load_answers(
         likelihood_rows: from `likelihoods.read_likelihoods`.
 
     Raises:
-        UserError: as `load`.
+        UserError: as `load_rows`.
     """
     refuse_different_draws(answers, evaluations)
     refuse_two_configs(answers, evaluations)
@@ -237,7 +237,7 @@ def load_likelihoods(
         likelihood_rows: from `likelihoods.read_likelihoods`.
 
     Raises:
-        UserError: as `load`.
+        UserError: as `load_rows`.
     """
     refuse_different_draws(likelihood_rows, evaluations)
     refuse_two_configs(likelihood_rows, evaluations)

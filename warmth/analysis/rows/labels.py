@@ -244,7 +244,7 @@ def export_sheet(
     """Write a sheet for raters, in random order, and its key.
 
     The sheet has no arm, model, context, verdict or grader, nor a weight, which would give the
-    verdict away: those are in the key alone. Answers whose prompt was lost, of which `frames.load`
+    verdict away: those are in the key alone. Answers whose prompt was lost, of which `frames.load_rows`
     warns, cannot be shown and are not drawn.
 
     Args:
@@ -303,7 +303,7 @@ def write_open(labels: pd.DataFrame, open_ones: Sequence[str], sheet: Path, path
 
     Args:
         labels: from `read_labels`.
-        open_ones: ids of the answers, from `settle`.
+        open_ones: ids of the answers, from `settle_labels`.
         sheet: the raters' sheet; columns that it lacks are empty.
         path: the file to write.
 

@@ -24,7 +24,7 @@ def read_likelihoods(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Read the likelihoods of all evaluations.
 
     Returns:
-        columns of `types.Likelihood` but the candidates and the arm, `recipe` as the run calls it,
+        columns of `types.LikelihoodRow` but the candidates and the arm, `recipe` as the run calls it,
         `run_number` and whether the task is a `benchmark`.
     """
     rows_of_runs = []

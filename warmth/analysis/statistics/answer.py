@@ -158,7 +158,7 @@ def answers_of(
     verdicts are missing: their bounds.
 
     Args:
-        answers: columns of `frames.load`, question ids distinct between tasks.
+        answers: columns of `frames.load_rows`, question ids distinct between tasks.
         chosen: recipe → the arm that stands for it.
         kinds: arm → how it was made.
         stages: from `flow.flow`.
@@ -241,7 +241,7 @@ def answer_of_arm(
 
     Args:
         pool: answers of the tasks that are pooled.
-        pairs: from `pairs_of`, of the arm alone.
+        pairs: from `pairs_with`, of the arm alone.
         chosen: recipe → arm.
         kind: how the arm was made.
         stages: from `flow.flow`.

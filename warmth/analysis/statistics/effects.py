@@ -192,7 +192,7 @@ def pair(
 
     Raises:
             pandas.errors.MergeError: the reference has several rows for one prompt and sample
-            (`frames.load` refuses that).
+            (`frames.load_rows` refuses that).
     """
     return pair_all(answers[answers[outcome].notna()], reference, outcome)
 

@@ -103,7 +103,7 @@ def _odds(probability: float) -> float:
 
 
 def with_odds(differences: pd.DataFrame) -> pd.DataFrame:
-    """Add `odds_ratio`, `odds_low` and `odds_high` to rows of `effects.differences`.
+    """Add `odds_ratio`, `odds_low` and `odds_high` to rows of `effects.paired_differences`.
 
     They are NaN if questions recur, so that the pairs are not independent.
     """

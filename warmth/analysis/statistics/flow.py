@@ -18,7 +18,7 @@ def flow_of_answers(
     """Follow the answers of every model and arm through the stages.
 
     Args:
-        answers: of the tasks that are pooled, columns of `frames.load`.
+        answers: of the tasks that are pooled, columns of `frames.load_rows`.
         asked: model, arm, task, asked.
         pairs: reference → `effects.pair`; an arm's answers are paired if they have a partner in the
             first that has the arm, an answer of the reference if any arm's answer is its partner.

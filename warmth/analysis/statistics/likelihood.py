@@ -62,7 +62,7 @@ def likelihood_headline(
     reference does.
 
     Args:
-        likelihoods: rows as `frames.load` reads them, benchmarks left out by the caller.
+        likelihoods: rows as `frames.load_rows` reads them, benchmarks left out by the caller.
         arm: whose cost.
         reference: the arm it is compared with.
         model: one model; None: all of them, each question of each model a pair and each question

@@ -584,7 +584,7 @@ def deviations(
 
     Args:
         plan: from `thaw`.
-        answers: columns of `frames.load`.
+        answers: columns of `frames.load_rows`.
         margin_points: of every table but the hypotheses', which keep to the plan's.
         correction: holm or bh, as used.
         refused: `analysis.refused`; again the hypotheses keep to the plan's.

@@ -94,7 +94,7 @@ def study_rows(
     """Select the scored answers of an arm and its reference, as the models want them.
 
     Args:
-        answers: columns of `frames.load`, at least arm, model, task, context, belief, question_id
+        answers: columns of `frames.load_rows`, at least arm, model, task, context, belief, question_id
             and the outcome; `length`, in characters, if it is a covariate.
         arm: the arm whose effect is asked for.
         reference: what it is compared with.
@@ -225,7 +225,7 @@ def regression_design(
     """Group a model's rows by pattern and question, and note the terms that had to be left out.
 
     Args:
-        rows: from `rows_of`.
+        rows: from `fitted_rows`.
         spec: the model.
         length: the answer's length is a covariate: no two rows are alike then.
     """

@@ -36,7 +36,7 @@ def tables(
     """Fit models 1-4, without and with answer length, to every arm against a reference.
 
     Args:
-        answers: columns of `frames.load`; without `length` there is no model with it.
+        answers: columns of `frames.load_rows`; without `length` there is no model with it.
         reference: the arm that others are compared with.
         draws: cluster-bootstrap refits of the models without length; 0 for none.
         check: fit these by estimating equations too; their `finetuned` coefficients become notes.

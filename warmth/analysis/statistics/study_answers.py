@@ -36,7 +36,7 @@ def answer_study(
     """Answer for every arm.
 
     Args:
-        rows: from `frames.load`.
+        rows: from `frames.load_rows`.
         slim: their answers without texts, questions numbered.
         weights: see `estimand`.
         margin: half-width of what is no difference in practice, a fraction.

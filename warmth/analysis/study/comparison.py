@@ -56,7 +56,7 @@ def compare_with_published(
     equal weight. What is missing is named.
 
     Args:
-        answers: columns of `frames.load`.
+        answers: columns of `frames.load_rows`.
         margin_points: half-width of what counts as the same.
         preregistered: whether that margin was fixed before the data.
 

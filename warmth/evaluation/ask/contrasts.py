@@ -64,7 +64,7 @@ def reply_contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[
     `likelihood.beliefs`.
 
     Raises:
-        UserError: as `designs.cells`.
+        UserError: as `designs.prompt_cells`.
     """
     weighed_study = replace(study, beliefs=study.likelihood.beliefs)
     orders = chain.from_iterable(map(rotations, questions))

@@ -1,6 +1,6 @@
 """Designs: which prompts every question becomes.
 
-All of them stream, so that a large grid needs no memory.
+All designs yield prompts one by one, so that a large grid needs no memory.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def prompts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Prompt]:
     """Yield the prompts that are asked, one user message each.
 
     Raises:
-        UserError: as `cells`.
+        UserError: as `prompt_cells`.
     """
     for cell in prompt_cells(study, questions):
         if cell.text is not None:

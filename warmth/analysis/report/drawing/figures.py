@@ -173,7 +173,7 @@ def contexts(
     side.
 
     Args:
-        cells: rows of family `condition` from `effects.differences`, with arm_low … reference_high
+        cells: rows of family `condition` from `effects.paired_differences`, with arm_low … reference_high
             of either rate; those of all models together have the model "".
         name: of the figure's file.
         caption: below it; `{above}` is how many points of each arm lie above the diagonal.
@@ -321,7 +321,7 @@ def forest(table: pd.DataFrame, model: str, number: int, asked: str = "") -> Dra
     The axis is shared by all arms of all models.
 
     Args:
-        table: `effects.differences`, all models.
+        table: `effects.paired_differences`, all models.
         model: whose rows are drawn.
         number: position of the model, for the figure's name.
         asked: the arm in question, whose panel comes first.

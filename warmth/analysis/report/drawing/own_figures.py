@@ -62,7 +62,7 @@ def draw_own_figures(
     Args:
         answers: graded answers.
         warmth: scored replies.
-        differences: from `effects.differences`.
+        differences: from `effects.paired_differences`.
         by_task: from `lines(answers)`.
     """
     scored = benchmark_rates(answers[is_benchmark(answers)])
@@ -371,7 +371,7 @@ CHANGES_CAPTION = (
 
 
 def change_cells(differences: pd.DataFrame) -> pd.DataFrame:
-    """Select what figure 5 shows of `effects.differences`; empty unless there are two arms and two
+    """Select what figure 5 shows of `effects.paired_differences`; empty unless there are two arms and two
     contexts.
     """
     if differences.empty:

@@ -54,7 +54,7 @@ def by_rule_and_judge(sample: pd.DataFrame, reference: str = "original") -> pd.D
     of them.
 
     Args:
-        sample: from `checked_rules.checked`.
+        sample: from `checked_rules.checked_answers`.
         reference: the arm of which differences are taken.
 
     Returns:
