@@ -244,8 +244,8 @@ def export_sheet(
     """Write a sheet for raters, in random order, and its key.
 
     The sheet has no arm, model, context, verdict or grader, nor a weight, which would give the
-    verdict away: those are in the key alone. Answers whose prompt was lost, of which `frames.load_rows`
-    warns, cannot be shown and are not drawn.
+    verdict away: those are in the key alone. Answers whose prompt was lost, of which
+    `frames.load_rows` warns, cannot be shown and are not drawn.
 
     Args:
         rows: the finished runs.

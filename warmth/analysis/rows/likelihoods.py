@@ -24,8 +24,8 @@ def read_likelihoods(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Read the likelihoods of all evaluations.
 
     Returns:
-        columns of `types.LikelihoodRow` but the candidates and the arm, `recipe` as the run calls it,
-        `run_number` and whether the task is a `benchmark`.
+        columns of `types.LikelihoodRow` but the candidates and the arm, `recipe` as the run calls
+        it, `run_number` and whether the task is a `benchmark`.
     """
     rows_of_runs = []
     for number, run in enumerate(runs):

@@ -21,8 +21,8 @@ def load_question(paths: Sequence[Path], question_id: str) -> Rows:
     """Read one question's rows of every finished run under some paths.
 
     Raises:
-        UserError: as `frames.load_rows`, by all rows of the runs: a row that is wrong is named where it
-            stands.
+        UserError: as `frames.load_rows`, by all rows of the runs: a row that is wrong is named
+            where it stands.
     """
     with narrowed(paths, question_id) as folders:
         if folders:

@@ -38,7 +38,8 @@ COLUMNS = [
 
 
 def equivalences(differences: pd.DataFrame, preregistered: bool = False) -> pd.DataFrame:
-    """Add `equivalence`, a verdict and its margin's standing, to rows of `effects.paired_differences`.
+    """Add `equivalence`, a verdict and its margin's standing, to rows of
+    `effects.paired_differences`.
 
     "different" follows the corrected p of a row if it has one; "equivalent" the two one-sided tests
     at the margin.

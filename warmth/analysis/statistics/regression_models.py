@@ -94,8 +94,8 @@ def study_rows(
     """Select the scored answers of an arm and its reference, as the models want them.
 
     Args:
-        answers: columns of `frames.load_rows`, at least arm, model, task, context, belief, question_id
-            and the outcome; `length`, in characters, if it is a covariate.
+        answers: columns of `frames.load_rows`, at least arm, model, task, context, belief,
+            question_id and the outcome; `length`, in characters, if it is a covariate.
         arm: the arm whose effect is asked for.
         reference: what it is compared with.
         outcome: wrong, wrong_dropped, wrong_strict or wrong_lenient.

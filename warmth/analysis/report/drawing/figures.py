@@ -173,8 +173,8 @@ def contexts(
     side.
 
     Args:
-        cells: rows of family `condition` from `effects.paired_differences`, with arm_low … reference_high
-            of either rate; those of all models together have the model "".
+        cells: rows of family `condition` from `effects.paired_differences`, with arm_low …
+            reference_high of either rate; those of all models together have the model "".
         name: of the figure's file.
         caption: below it; `{above}` is how many points of each arm lie above the diagonal.
         together: what the panel of all models is called.

@@ -371,8 +371,8 @@ CHANGES_CAPTION = (
 
 
 def change_cells(differences: pd.DataFrame) -> pd.DataFrame:
-    """Select what figure 5 shows of `effects.paired_differences`; empty unless there are two arms and two
-    contexts.
+    """Select what figure 5 shows of `effects.paired_differences`; empty unless there are two arms
+    and two contexts.
     """
     if differences.empty:
         return differences
