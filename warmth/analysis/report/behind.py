@@ -136,8 +136,9 @@ def rows_behind_warmth(
 
     Args:
         warmth: columns of `frames.load_rows`; each model's measure with most texts counts, as in
-        the figures. drawn: ids of the points that figures have. paths: what the report was made of,
-        for the command.
+            the figures.
+        drawn: ids of the points that figures have.
+        paths: what the report was made of, for the command.
     """
     rows = warmth[warmth["score"].notna()]
     if rows.empty:
