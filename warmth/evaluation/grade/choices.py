@@ -55,6 +55,9 @@ LETTER = re.compile(
 NAMES = re.compile(r"\b(?:answer|option|choice|letter)\b\W*(?:\w+\W+){0,2}$", re.IGNORECASE)
 LEADS = re.compile(r"(?:\b(?:is|so|thus|hence|therefore|actually)|'s|:)\W*$", re.IGNORECASE)
 SAYS_IS = re.compile(r"\s+(?:is|was|and|or)\b", re.IGNORECASE)  # after an A that is no article
+# What stands between two letters that are given together: "B or C", "B, C".
+JOINS = re.compile(r"[ =]*(?:,|or|and|&)[ =]*", re.IGNORECASE)
+LIST_END = re.compile(r"[ ']*|[ =]*(?:or|and|&) =? ?[A-Za-z][ ']*", re.IGNORECASE)  # " or C"
 DENIES = re.compile(rf"\b(?:{'|'.join(sorted(NEGATIONS))})\b|n't\b|\bcannot\b", re.IGNORECASE)
 VERDICT = re.compile(r"\s+(?:is|was|are|were|isn|wasn|aren|weren)\S*(?:\s+\S+){0,2}")
 WITHIN_WORDS = "&+%°':-="
@@ -198,9 +201,15 @@ def patterns_of(options: tuple[tuple[str, str], ...]) -> list[tuple[str, str, re
 def letters_by_clause(text: str, options: Mapping[str, str]) -> Iterator[tuple[Kind, set[str]]]:
     """Yield the letters of each clause that gives any which it does not deny, with their strongest
     kind.
+
+    A letter that is joined to the one before it ("B or C", "B, C" at a clause's end) brings that
+    one into its clause, in small letters too: neither is settled on.
     """
     letters: dict[int, set[str]] = defaultdict(set)
     kinds: dict[int, Kind] = {}
+    previous_letter = ""
+    previous_kind = Kind.CAPITAL
+    previous_end = 0
     for mention in LETTER.finditer(text):
         letter = mention[1].upper()
         if letter not in options:
@@ -209,13 +218,30 @@ def letters_by_clause(text: str, options: Mapping[str, str]) -> Iterator[tuple[K
         begin = max(text.rfind(SENTENCE, 0, start), text.rfind(CLAUSE, 0, start)) + 1
         before = text[begin:start]
         after = text[end:].partition(SENTENCE)[0].partition(CLAUSE)[0]
-        kind = kind_of_letter(mention[1], before, after)
         # "Don't worry: it is B" denies nothing
-        if kind is None or denies(before.rpartition(":")[2], after):
+        if denies(before.rpartition(":")[2], after):
+            previous_letter = ""
+            continue
+        kind = kind_of_letter(mention[1], before, after)
+        between = text[previous_end:start]
+        is_joined = bool(previous_letter) and JOINS.fullmatch(between) is not None
+        if CLAUSE in between and not LIST_END.fullmatch(after):
+            is_joined = False  # "B, A is too cold" gives B alone
+        joined_letter = previous_letter if is_joined else ""
+        joined_kind = previous_kind
+        previous_letter = letter
+        previous_kind = kind or Kind.CAPITAL
+        previous_end = end
+        if kind is None and joined_letter:
+            kind = Kind.CAPITAL  # a small letter, but one of a list
+        if kind is None:
             continue
         if kind == Kind.SENTENCE and text[begin - 1] == CLAUSE:
             kind = Kind.ENDING
         letters[begin].add(letter)
+        if joined_letter:
+            letters[begin].add(joined_letter)
+            kind = max(kind, joined_kind)
         kinds[begin] = max(kind, kinds.get(begin, kind))
     for begin, kind in kinds.items():
         yield kind, letters[begin]
