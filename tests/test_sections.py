@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from study_fixture import write_study
 
 from warmth.analysis import report
-from warmth.analysis.report import kernel, wandb_report
+from warmth.analysis.report import kernel, sections, wandb_report
 from warmth.analysis.report.kernel import (
     Fold,
     Heading,
@@ -24,6 +25,7 @@ from warmth.analysis.report.kernel import (
 from warmth.analysis.report.printing import markdown_table, terminal_table
 from warmth.analysis.report.sections import SECTIONS
 from warmth.digest import ROOT
+from warmth.errors import UserError
 
 WALKERS = (
     "report/__init__.py",
@@ -202,3 +204,19 @@ def test_no_number_is_lost_on_a_narrow_terminal(width):
     digits = sorted(character for character in printed if character.isdigit())
     expected = "".join(cell.text + cell.note for cell in rows[0]) + "01234"
     assert digits == sorted(character for character in expected if character.isdigit())
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (lambda study: 1 / 0, "ZeroDivisionError: division by zero (in test_sections.py:"),
+        (lambda: None, "TypeError: "),
+        (lambda study: [1], "vowels(study) must return a Section or None, not a list"),
+    ],
+)
+def test_a_fault_in_a_section_of_ones_own_is_one_line_that_names_its_file(section, message):
+    guarded = sections.guarded_section(Path("mine/report/vowels.py"), section)
+    with pytest.raises(UserError) as caught:
+        guarded(None)
+    assert str(caught.value).startswith("mine/report/vowels.py: ")
+    assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -145,8 +145,8 @@ def no_report(folder: Path) -> str:
     report = reports[0]
     rows = ", ".join(made_of.read_inputs(report / INPUTS).shown)
     return (
-        f"{folder}: no report was made of its runs; {report} is made of {rows} and verified by "
-        f"warmth verify {report}; warmth report {folder} writes one"
+        f"{folder}: no report was made of its runs; warmth report {folder} writes one (the report "
+        f"{report} is of other runs, {rows}: warmth verify {report})"
     )
 
 

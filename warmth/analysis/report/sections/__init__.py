@@ -5,7 +5,10 @@ Adding one: a file here, and its name in `SECTIONS`.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from warmth.analysis.report.kernel import Section
 from warmth.analysis.report.sections.accuracy import accuracy
@@ -41,7 +44,7 @@ from warmth.analysis.report.sections.warmth import warmth
 from warmth.analysis.report.sections.weighed import weighed
 from warmth.analysis.report.study import Study
 from warmth.entries import own_folder, own_module
-from warmth.errors import UserError
+from warmth.errors import UserError, one_line
 
 SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     answer,
@@ -102,5 +105,27 @@ def own_sections() -> list[Callable[[Study], Section | None]]:
             raise UserError(
                 f"{file} must have a function {file.stem}(study) that returns a Section or None"
             )
-        sections.append(section)
+        sections.append(guarded_section(file, section))
     return sections
+
+
+def guarded_section(file: Path, section: Callable[..., Any]) -> Callable[[Study], Section | None]:
+    """Wrap a user's section, so that what goes wrong in it is one line that names its file."""
+
+    def computed(study: Study) -> Section | None:
+        try:
+            result = section(study)
+        except UserError:
+            raise
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{file}: {type(error).__name__}: {one_line(error)}"
+            raise UserError(f"{where} (in {Path(place.filename).name}:{place.lineno})") from error
+        if result is not None and not isinstance(result, Section):
+            raise UserError(
+                f"{file}: {file.stem}(study) must return a Section or None, not a "
+                f"{type(result).__name__}"
+            )
+        return result
+
+    return computed
