@@ -992,6 +992,11 @@ STUDIES = (
 )
 
 
+def name_of(study) -> str:
+    """Return a study's docstring on one line, as the table has it."""
+    return " ".join((study.__doc__ or "").split()).rstrip(".")
+
+
 def table(results: dict[str, Result]) -> str:
     """The results as Markdown."""
     lines = [
@@ -1005,7 +1010,7 @@ def table(results: dict[str, Result]) -> str:
         more = (
             f" (over by {100 * made.covers - 95:.1f})" if made.exact and made.covers > 0.95 else ""
         )
-        about = (study.__doc__ or "").strip().rstrip(".")
+        about = name_of(study)
         lines.append(
             f"| {about} | {made.draws:,} | {share(made.covers)}{more} | {share(made.size)} | "
             f"{share(made.naive)} |"
